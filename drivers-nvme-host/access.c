@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nvme-ng: who may send which command through a character device, and how
+ * much memory a command can make the controller touch.
+ */
+#include <linux/capability.h>
+#include "ng.h"
+
+/* Set Features that change what the driver manages: refused to everybody */
+static bool nvme_ng_feature_is_drivers(struct nvme_ctrl *ctrl, u8 fid)
+{
+	switch (fid) {
+	case NVME_FEAT_KATO:
+		return !(ctrl->ops->flags & NVME_F_FABRICS);
+	case NVME_FEAT_HOST_BEHAVIOR:
+	case NVME_FEAT_HOST_MEM_BUF:
+	case NVME_FEAT_NUM_QUEUES:
+	case NVME_FEAT_AUTO_PST:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool nvme_ng_admin_allowed(struct nvme_ctrl *ctrl,
+		const struct nvme_command *cmd)
+{
+	switch (cmd->common.opcode) {
+	case nvme_admin_identify:
+		/* what a program needs to form commands, and no more */
+		switch (cmd->identify.cns) {
+		case NVME_ID_CNS_NS:
+		case NVME_ID_CNS_CTRL:
+		case NVME_ID_CNS_CS_NS:
+		case NVME_ID_CNS_CS_CTRL:
+		case NVME_ID_CNS_NS_CS_INDEP:
+			return true;
+		}
+		break;
+	case nvme_admin_set_features:
+		if (nvme_ng_feature_is_drivers(ctrl,
+				le32_to_cpu(cmd->features.fid) & 0xff))
+			return false;
+		break;
+	}
+	return capable(CAP_SYS_ADMIN);
+}
+
+/**
+ * nvme_ng_allowed - may the current process send this command
+ * @ctrl: the controller
+ * @ns: the namespace of an I/O command, or NULL for an admin command
+ * @cmd: the command
+ * @write: the descriptor is open for writing
+ *
+ * Documentation/access.rst has the same rules as a table.  The caller answers
+ * -EACCES where this is false.
+ */
+bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		const struct nvme_command *cmd, bool write)
+{
+	u8 opcode = cmd->common.opcode;
+	bool changes;
+	u32 effects;
+
+	/* vendor specific or fabrics: nobody can know what it does */
+	if (opcode >= 0x80 || opcode == nvme_fabrics_command)
+		return capable(CAP_SYS_ADMIN);
+	if (!ns)
+		return nvme_ng_admin_allowed(ctrl, cmd);
+
+	effects = nvme_command_effects(ctrl, ns, opcode);
+	if (!(effects & NVME_CMD_EFFECTS_CSUPP))
+		return capable(CAP_SYS_ADMIN);
+	/* bits 31:20 are the scope, which is no effect */
+	if (effects & ~(NVME_CMD_EFFECTS_CSUPP | NVME_CMD_EFFECTS_LBCC |
+			NVME_CMD_EFFECTS_UUID_SEL | GENMASK(31, 20)))
+		return capable(CAP_SYS_ADMIN);
+
+	changes = (opcode & 1) || (effects & NVME_CMD_EFFECTS_LBCC);
+	/* a device may forget that a key less is a change */
+	if (ns->head->ids.csi == NVME_NG_CSI_KV &&
+	    opcode == nvme_ng_kv_delete)
+		changes = true;
+	return !changes || write || capable(CAP_SYS_ADMIN);
+}
+
+/* NVM Command Set and Zoned Namespace Command Set specifications */
+static bool nvme_ng_nvm_length(struct nvme_ns *ns,
+		const struct nvme_command *cmd, u64 *data, u64 *meta)
+{
+	u32 shift = nvme_ng_format(ns)->lba_shift;
+	u16 ms = nvme_ng_format(ns)->ms;
+	u64 nr;
+
+	switch (cmd->common.opcode) {
+	case nvme_cmd_dsm:
+		*data = ((le32_to_cpu(cmd->common.cdw10) & 0xff) + 1) *
+			sizeof(struct nvme_dsm_range);
+		return true;
+	case nvme_cmd_zone_mgmt_send:
+		/* Set Zone Descriptor Extension is the one with data */
+		return ns->head->ids.csi == NVME_CSI_ZNS &&
+			(le32_to_cpu(cmd->common.cdw13) & 0xff) != 0x10;
+	case nvme_cmd_zone_mgmt_recv:
+		*data = ((u64)le32_to_cpu(cmd->common.cdw12) + 1) * 4;
+		return ns->head->ids.csi == NVME_CSI_ZNS;
+	case nvme_cmd_zone_append:
+		if (ns->head->ids.csi != NVME_CSI_ZNS)
+			return false;
+		fallthrough;
+	case nvme_cmd_read:
+	case nvme_cmd_write:
+	case nvme_cmd_compare:
+		break;
+	default:
+		return false;
+	}
+
+	/* the driver could not make sense of the block format */
+	if (!shift)
+		return false;
+	nr = (le32_to_cpu(cmd->common.cdw12) & 0xffff) + 1;
+	*data = nr << shift;
+	if (ms && !((le32_to_cpu(cmd->common.cdw12) >> 16) &
+		    NVME_RW_PRINFO_PRACT && ms == nvme_ng_format(ns)->pi_size)) {
+		if (nvme_ng_format(ns)->features & NVME_NS_EXT_LBAS)
+			*data += nr * ms;
+		else
+			*meta = nr * ms;
+	}
+	return true;
+}
+
+/* NVM Express Key Value Command Set specification */
+static bool nvme_ng_kv_length(const struct nvme_command *cmd, u64 *data)
+{
+	switch (cmd->common.opcode) {
+	case nvme_ng_kv_store:
+	case nvme_ng_kv_retrieve:
+	case nvme_ng_kv_list:
+		*data = le32_to_cpu(cmd->common.cdw10);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/**
+ * nvme_ng_cmd_length - what a command can make the controller transfer
+ * @ns: the namespace, or NULL for an admin command
+ * @cmd: the command
+ * @data: set to the bytes of data
+ * @meta: set to the bytes of separate metadata
+ *
+ * Return: false if that is not known for this command.
+ */
+bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
+		u64 *data, u64 *meta)
+{
+	*data = 0;
+	*meta = 0;
+	if (!ns) {
+		if (cmd->common.opcode == nvme_admin_identify)
+			*data = NVME_IDENTIFY_DATA_SIZE;
+		return *data;
+	}
+	if (!nvme_ng_moves_data(cmd))
+		return true;
+
+	/* the same in every command set, NVM Express Base specification */
+	switch (cmd->common.opcode) {
+	case nvme_cmd_resv_register:
+	case nvme_cmd_resv_acquire:
+		*data = 16;
+		return true;
+	case nvme_cmd_resv_release:
+		*data = 8;
+		return true;
+	case nvme_cmd_resv_report:
+		*data = ((u64)le32_to_cpu(cmd->common.cdw10) + 1) * 4;
+		return true;
+	}
+
+	switch (ns->head->ids.csi) {
+	case NVME_CSI_NVM:
+	case NVME_CSI_ZNS:
+		return nvme_ng_nvm_length(ns, cmd, data, meta);
+	case NVME_NG_CSI_KV:
+		return nvme_ng_kv_length(cmd, data);
+	default:
+		return false;
+	}
+}

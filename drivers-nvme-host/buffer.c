@@ -1,0 +1,534 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nvme-ng: from the buffers of a program to the data pointer of a command.
+ *
+ * The block layer is not involved: no bio, no limit but those of the
+ * controller, and no copy unless the controller cannot take the buffer as it
+ * is.
+ */
+#include <linux/blk-integrity.h>
+#include <linux/device.h>
+#include <linux/dmapool.h>
+#include <linux/mm.h>
+#include <linux/vmalloc.h>
+#include "ng.h"
+
+#define NVME_NG_LIST_BYTES	NVME_CTRL_PAGE_SIZE
+#define NVME_NG_LIST_SGLS	(NVME_NG_LIST_BYTES / sizeof(struct nvme_sgl_desc))
+#define NVME_NG_LIST_PRPS	(NVME_NG_LIST_BYTES / sizeof(__le64))
+
+/* pages pinned at a time */
+#define NVME_NG_PIN_BATCH	16
+
+static int nvme_ng_table_alloc(struct nvme_ng_buf *buf, struct sg_table *sgt,
+		unsigned int nents)
+{
+	if (nents > 1)
+		return sg_alloc_table(sgt, nents, GFP_KERNEL);
+	sg_init_table(&buf->one, 1);
+	sgt->sgl = &buf->one;
+	sgt->nents = 1;
+	sgt->orig_nents = 1;
+	return 0;
+}
+
+static void nvme_ng_table_free(struct nvme_ng_buf *buf, struct sg_table *sgt)
+{
+	if (sgt->sgl && sgt->sgl != &buf->one)
+		sg_free_table(sgt);
+	sgt->sgl = NULL;
+}
+
+/* Append a piece of memory to @buf->user, whose last element is *@last. */
+static void nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
+		struct page *page, unsigned int offset, unsigned int len)
+{
+	struct scatterlist *sg = *last;
+
+	if (sg && page_to_phys(page) + offset == sg_phys(sg) + sg->length) {
+		sg->length += len;
+		return;
+	}
+	sg = sg ? sg_next(sg) : buf->user.sgl;
+	sg_set_page(sg, page, len, offset);
+	*last = sg;
+	buf->nr_user++;
+}
+
+static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
+		const struct iovec *iov)
+{
+	unsigned int gup = buf->dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE;
+	unsigned long addr = (unsigned long)iov->iov_base;
+	size_t left = iov->iov_len;
+
+	while (left) {
+		struct page *pages[NVME_NG_PIN_BATCH];
+		unsigned int offset = offset_in_page(addr);
+		int nr = min_t(size_t, NVME_NG_PIN_BATCH,
+			       DIV_ROUND_UP(offset + left, PAGE_SIZE));
+		int i;
+
+		nr = pin_user_pages_fast(addr & PAGE_MASK, nr, gup, pages);
+		if (nr <= 0)
+			return nr ? nr : -EFAULT;
+		for (i = 0; i < nr; i++) {
+			unsigned int len = min_t(size_t, left,
+						 PAGE_SIZE - offset);
+
+			nvme_ng_add(buf, last, pages[i], offset, len);
+			addr += len;
+			left -= len;
+			offset = 0;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Walk the part of a registered buffer that @iov names: count its pieces, or
+ * add them where @last is given.
+ */
+static int nvme_ng_walk_fixed(struct nvme_ng_buf *buf,
+		struct scatterlist **last, const struct iovec *iov,
+		struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+{
+	const struct bio_vec *bv;
+	struct iov_iter iter;
+	size_t left, offset;
+	int ret, nr = 0;
+
+	ret = nvme_ng_import_fixed((uintptr_t)iov->iov_base, iov->iov_len,
+				   buf->dir == DMA_TO_DEVICE ? WRITE : READ,
+				   &iter, ioucmd, issue_flags);
+	if (ret < 0)
+		return ret;
+
+	left = iov->iov_len;
+	offset = iter.iov_offset;
+	for (bv = iter.bvec; left; bv++, nr++) {
+		size_t len = min_t(size_t, left, bv->bv_len - offset);
+		size_t at = bv->bv_offset + offset;
+
+		if (last)
+			nvme_ng_add(buf, last, bv->bv_page + at / PAGE_SIZE,
+				    at % PAGE_SIZE, len);
+		left -= len;
+		offset = 0;
+	}
+	return nr;
+}
+
+/**
+ * nvme_ng_buf_import - get hold of the memory of a user buffer
+ * @buf: the buffer, zeroed by the caller
+ * @iov: segments; one of length 0 is passed over
+ * @nr: number of segments
+ * @dir: what the device does with the buffer
+ * @ioucmd: io_uring command whose registered buffer @iov is in, or NULL for
+ *	memory of the current process
+ * @issue_flags: as io_uring gave them
+ *
+ * The caller has checked that the total length fits u32.  Process context.
+ *
+ * Return: 0; -EFAULT if the memory is not there or may not be used that way;
+ * -ENOMEM.  On error @buf holds nothing.
+ */
+int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
+		unsigned int nr, enum dma_data_direction dir,
+		struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+{
+	struct scatterlist *last = NULL;
+	unsigned int i, nents = 0;
+	int ret = 0;
+
+	buf->dir = dir;
+	buf->pinned = !ioucmd;
+	for (i = 0; i < nr; i++) {
+		if (!iov[i].iov_len)
+			continue;
+		if (ioucmd) {
+			ret = nvme_ng_walk_fixed(buf, NULL, &iov[i], ioucmd,
+						 issue_flags);
+			if (ret < 0)
+				return ret;
+			nents += ret;
+		} else {
+			nents += DIV_ROUND_UP(offset_in_page(iov[i].iov_base) +
+					      iov[i].iov_len, PAGE_SIZE);
+		}
+		buf->len += iov[i].iov_len;
+	}
+	if (!nents)
+		return 0;
+
+	ret = nvme_ng_table_alloc(buf, &buf->user, nents);
+	for (i = 0; !ret && i < nr; i++) {
+		if (!iov[i].iov_len)
+			continue;
+		if (ioucmd) {
+			ret = nvme_ng_walk_fixed(buf, &last, &iov[i], ioucmd,
+						 issue_flags);
+			ret = min(ret, 0);
+		} else {
+			ret = nvme_ng_pin(buf, &last, &iov[i]);
+		}
+	}
+	if (ret)
+		nvme_ng_buf_release(buf, false);
+	return ret;
+}
+
+/* Let the device work on memory of the kernel in place of the user's. */
+static int nvme_ng_bounce(struct nvme_ng_buf *buf, bool contig)
+{
+	unsigned int i, nr = contig ? 1 : DIV_ROUND_UP(buf->dev_len, PAGE_SIZE);
+	struct scatterlist *sg;
+	int ret;
+
+	if (contig)
+		buf->bounce = kzalloc(buf->dev_len, GFP_KERNEL);
+	else
+		buf->bounce = vzalloc(buf->dev_len);
+	if (!buf->bounce)
+		return -ENOMEM;
+
+	/* @one is not in use twice: a single page of the user has its own */
+	ret = sg_alloc_table(&buf->dev, nr, GFP_KERNEL);
+	if (ret)
+		goto out_free;
+	if (contig)
+		sg_set_buf(buf->dev.sgl, buf->bounce, buf->dev_len);
+	else
+		for_each_sg(buf->dev.sgl, sg, nr, i)
+			sg_set_page(sg,
+				    vmalloc_to_page(buf->bounce + i * PAGE_SIZE),
+				    min_t(u32, PAGE_SIZE,
+					  buf->dev_len - i * PAGE_SIZE), 0);
+	buf->nr_dev = nr;
+
+	if (buf->dir != DMA_FROM_DEVICE && buf->nr_user)
+		sg_copy_to_buffer(buf->user.sgl, buf->nr_user, buf->bounce,
+				  buf->len);
+	return 0;
+
+out_free:
+	kvfree(buf->bounce);
+	buf->bounce = NULL;
+	return ret;
+}
+
+/* Can the device take the memory of the user as it is? */
+static bool nvme_ng_fits(struct nvme_ng_buf *buf, u32 align_mask, u32 gap_mask,
+		bool contig)
+{
+	struct scatterlist *sg;
+	unsigned int i;
+
+	if (buf->dev_len > buf->len || (contig && buf->nr_user > 1))
+		return false;
+	for_each_sg(buf->user.sgl, sg, buf->nr_user, i) {
+		if ((sg->offset | sg->length) & align_mask)
+			return false;
+		if (i && sg->offset & gap_mask)
+			return false;
+		if (i + 1 < buf->nr_user &&
+		    (sg->offset + sg->length) & gap_mask)
+			return false;
+	}
+	return true;
+}
+
+/**
+ * nvme_ng_buf_map - map a buffer for DMA
+ * @buf: an imported buffer
+ * @dev: the device
+ * @len: bytes that the device may move at least; what is beyond the buffer
+ *	of the user is lost
+ * @align_mask: bits that must be clear in the address and length of a segment
+ * @gap_mask: bits that must be clear where two segments meet
+ * @contig: the device sees one contiguous piece only
+ *
+ * Process context.  Return: 0, or -ENOMEM, or the errno of the DMA mapping.
+ */
+int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
+		u32 align_mask, u32 gap_mask, bool contig)
+{
+	int ret;
+
+	buf->dev_len = max(ALIGN(buf->len, align_mask + 1), len);
+	if (!buf->dev_len)
+		return 0;
+
+	if (nvme_ng_fits(buf, align_mask, gap_mask, contig)) {
+		buf->dev = buf->user;
+		buf->nr_dev = buf->nr_user;
+	} else {
+		ret = nvme_ng_bounce(buf, contig);
+		if (ret)
+			return ret;
+	}
+
+	if (buf->nr_dev == 1) {
+		struct scatterlist *sg = buf->dev.sgl;
+
+		sg->dma_address = dma_map_page(dev, sg_page(sg), sg->offset,
+					       sg->length, buf->dir);
+		if (dma_mapping_error(dev, sg->dma_address))
+			return -ENOMEM;
+		sg_dma_len(sg) = sg->length;
+		buf->dev.nents = 1;
+	} else {
+		unsigned int alloc = buf->dev.orig_nents;
+
+		buf->dev.orig_nents = buf->nr_dev;
+		ret = dma_map_sgtable(dev, &buf->dev, buf->dir, 0);
+		buf->dev.orig_nents = alloc;
+		if (ret)
+			return ret == -EREMOTEIO ? -EINVAL : ret;
+	}
+	buf->mapped = true;
+	return 0;
+}
+
+/**
+ * nvme_ng_buf_unmap - end the DMA mapping of a buffer
+ * @buf: the buffer
+ * @dev: the device
+ *
+ * Any context.
+ */
+void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev)
+{
+	if (!buf->mapped)
+		return;
+	buf->mapped = false;
+	if (buf->nr_dev == 1)
+		dma_unmap_page(dev, buf->dev.sgl->dma_address,
+			       buf->dev.sgl->length, buf->dir);
+	else
+		dma_unmap_sg(dev, buf->dev.sgl, buf->nr_dev, buf->dir);
+}
+
+/**
+ * nvme_ng_buf_release - let go of the memory of a buffer
+ * @buf: the buffer, not mapped
+ * @copy: the command moved data that the user is to see
+ *
+ * Process context; the user's address space is not needed.
+ *
+ * Return: 0, or -EFAULT if data was lost, which cannot happen to memory that
+ * is pinned.
+ */
+int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy)
+{
+	bool dirty = copy && buf->dir != DMA_TO_DEVICE;
+	struct scatterlist *sg;
+	unsigned int i;
+	int ret = 0;
+
+	if (buf->bounce) {
+		if (dirty && sg_copy_from_buffer(buf->user.sgl, buf->nr_user,
+						 buf->bounce,
+						 buf->len) != buf->len)
+			ret = -EFAULT;
+		nvme_ng_table_free(buf, &buf->dev);
+		kvfree(buf->bounce);
+		buf->bounce = NULL;
+	}
+	if (buf->pinned)
+		for_each_sg(buf->user.sgl, sg, buf->nr_user, i)
+			unpin_user_page_range_dirty_lock(sg_page(sg),
+				DIV_ROUND_UP(sg->offset + sg->length,
+					     PAGE_SIZE), dirty);
+	nvme_ng_table_free(buf, &buf->user);
+	buf->nr_user = 0;
+	return ret;
+}
+
+/*
+ * Descriptor memory comes from a pool of the device that lives until the
+ * driver is unbound, after the last request has ended.
+ */
+struct nvme_ng_pool {
+	struct dma_pool	*pool;
+};
+
+static void nvme_ng_pool_destroy(struct device *dev, void *res)
+{
+	struct nvme_ng_pool *p = res;
+
+	dma_pool_destroy(p->pool);
+}
+
+static struct dma_pool *nvme_ng_pool(struct device *dev)
+{
+	struct nvme_ng_pool *p;
+
+	p = devres_find(dev, nvme_ng_pool_destroy, NULL, NULL);
+	if (p)
+		return p->pool;
+
+	p = devres_alloc(nvme_ng_pool_destroy, sizeof(*p), GFP_KERNEL);
+	if (!p)
+		return NULL;
+	p->pool = dma_pool_create("nvme-ng", dev, NVME_NG_LIST_BYTES,
+				  NVME_CTRL_PAGE_SIZE, 0);
+	if (!p->pool) {
+		devres_free(p);
+		return NULL;
+	}
+	p = devres_get(dev, p, NULL, NULL);
+	return p->pool;
+}
+
+static struct nvme_ng_list *nvme_ng_new_list(struct device *dev,
+		struct nvme_ng_list **lists)
+{
+	struct dma_pool *pool = nvme_ng_pool(dev);
+	struct nvme_ng_list *l;
+
+	if (!pool)
+		return NULL;
+	l = kmalloc(sizeof(*l), GFP_KERNEL);
+	if (!l)
+		return NULL;
+	l->desc = dma_pool_alloc(pool, GFP_KERNEL, &l->dma);
+	if (!l->desc) {
+		kfree(l);
+		return NULL;
+	}
+	l->next = *lists;
+	*lists = l;
+	return l;
+}
+
+/**
+ * nvme_ng_free_lists - free the descriptor memory of a command
+ * @list: the last page, or NULL
+ * @dev: the device
+ *
+ * Any context, before the request ends.
+ */
+void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev)
+{
+	while (list) {
+		struct nvme_ng_list *next = list->next;
+
+		dma_pool_free(nvme_ng_pool(dev), list->desc, list->dma);
+		kfree(list);
+		list = next;
+	}
+}
+
+static void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr, u32 len,
+		u8 type)
+{
+	d->addr = cpu_to_le64(addr);
+	d->length = cpu_to_le32(len);
+	memset(d->rsvd, 0, sizeof(d->rsvd));
+	d->type = type << 4;
+}
+
+/* NVM Express Base specification, Scatter Gather List */
+static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
+		struct nvme_sgl_desc *slot, struct nvme_ng_list **lists)
+{
+	unsigned int left = buf->dev.nents;
+	struct scatterlist *sg = buf->dev.sgl;
+
+	if (left == 1) {
+		nvme_ng_sgl_set(slot, sg_dma_address(sg), sg_dma_len(sg),
+				NVME_SGL_FMT_DATA_DESC);
+		return 0;
+	}
+	while (left) {
+		unsigned int i, nr = min_t(unsigned int, left, NVME_NG_LIST_SGLS);
+		struct nvme_ng_list *l = nvme_ng_new_list(dev, lists);
+		struct nvme_sgl_desc *d;
+
+		if (!l)
+			return -ENOMEM;
+		/* all but the last page end in a descriptor of the next one */
+		nvme_ng_sgl_set(slot, l->dma, nr * sizeof(*d),
+				nr == left ? NVME_SGL_FMT_LAST_SEG_DESC :
+					     NVME_SGL_FMT_SEG_DESC);
+		d = l->desc;
+		slot = &d[NVME_NG_LIST_SGLS - 1];
+		if (nr < left)
+			nr--;
+		for (i = 0; i < nr; i++, sg = sg_next(sg))
+			nvme_ng_sgl_set(&d[i], sg_dma_address(sg),
+					sg_dma_len(sg), NVME_SGL_FMT_DATA_DESC);
+		left -= nr;
+	}
+	return 0;
+}
+
+/* NVM Express Base specification, Physical Region Page Entry and List */
+static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev,
+		struct nvme_command *cmd, struct nvme_ng_list **lists)
+{
+	struct scatterlist *sg = buf->dev.sgl;
+	dma_addr_t addr = sg_dma_address(sg);
+	u32 step = NVME_CTRL_PAGE_SIZE - (addr & (NVME_CTRL_PAGE_SIZE - 1));
+	u32 left = buf->dev_len, sg_left = sg_dma_len(sg);
+	__le64 *slot = &cmd->common.dptr.prp2;
+	unsigned int i = 0;
+
+	cmd->common.dptr.prp1 = cpu_to_le64(addr);
+	if (left > step && left - step > NVME_CTRL_PAGE_SIZE)
+		i = NVME_NG_LIST_PRPS;	/* prp2 is a list */
+	while (left > step) {
+		left -= step;
+		addr += step;
+		sg_left -= min(step, sg_left);
+		if (!sg_left) {
+			sg = sg_next(sg);
+			addr = sg_dma_address(sg);
+			sg_left = sg_dma_len(sg);
+		}
+		step = NVME_CTRL_PAGE_SIZE;
+
+		/* the last slot is an entry only if nothing follows it */
+		if (i == NVME_NG_LIST_PRPS ||
+		    (i == NVME_NG_LIST_PRPS - 1 && left > step)) {
+			struct nvme_ng_list *l = nvme_ng_new_list(dev, lists);
+
+			if (!l)
+				return -ENOMEM;
+			*slot = cpu_to_le64(l->dma);
+			slot = l->desc;
+			i = 0;
+		}
+		*slot++ = cpu_to_le64(addr);
+		i++;
+	}
+	return 0;
+}
+
+/**
+ * nvme_ng_describe - fill in the data pointer of a command
+ * @buf: the data, mapped
+ * @dev: the device
+ * @sgl: describe it as a Scatter Gather List, which carries its length
+ * @cmd: the command, in place
+ * @lists: where the descriptor memory is kept for nvme_ng_free_lists()
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
+		struct nvme_command *cmd, struct nvme_ng_list **lists)
+{
+	BUILD_BUG_ON(sizeof(struct nvme_sgl_desc) != 16);
+
+	if (!sgl)
+		return buf->mapped ? nvme_ng_prp(buf, dev, cmd, lists) : 0;
+
+	cmd->common.flags |= NVME_CMD_SGL_METABUF;
+	if (buf->mapped)
+		return nvme_ng_sgl(buf, dev, &cmd->common.dptr.sgl, lists);
+	/* no data: say so, PRP 1 would read as an address */
+	nvme_ng_sgl_set(&cmd->common.dptr.sgl, 0, 0, NVME_SGL_FMT_DATA_DESC);
+	return 0;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between the kernels that the module form builds for.  Nothing
+ * of this is in the patch series: each has the one form its kernel has.
+ */
+#ifndef _NVME_NG_COMPAT_H
+#define _NVME_NG_COMPAT_H
+
+#include <linux/version.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#include <linux/io_uring.h>
+#else
+#include <linux/io_uring/cmd.h>
+#endif
+#include "nvme.h"
+
+/* where the format of a namespace is kept */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#define nvme_ng_format(ns)		(ns)
+#define nvme_ng_uring_sqe(ioucmd)	((const struct nvme_uring_cmd *)(ioucmd)->cmd)
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
+#define nvme_ng_format(ns)		((ns)->head)
+#define nvme_ng_uring_sqe(ioucmd) \
+	((const struct nvme_uring_cmd *)io_uring_sqe_cmd((ioucmd)->sqe))
+#else
+#define nvme_ng_format(ns)		((ns)->head)
+#define nvme_ng_uring_sqe(ioucmd) \
+	io_uring_sqe128_cmd((ioucmd)->sqe, struct nvme_uring_cmd)
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
+#define NVME_NG_END_IO_ARGS	struct request *req, blk_status_t err
+#define NVME_NG_TW_ARGS		struct io_uring_cmd *ioucmd, unsigned int flags
+#define nvme_ng_tw_ioucmd	ioucmd
+#define nvme_ng_tw_flags	flags
+#define nvme_ng_uring_done	io_uring_cmd_done
+
+static inline int nvme_ng_import_fixed(u64 addr, u32 len, int rw,
+		struct iov_iter *iter, struct io_uring_cmd *ioucmd,
+		unsigned int issue_flags)
+{
+	return io_uring_cmd_import_fixed(addr, len, rw, iter, ioucmd);
+}
+
+/*
+ * A polled completion only marks the io_uring request as complete, which any
+ * ring may do for another; it must not touch the owner's caches, nor sleep.
+ */
+#define nvme_ng_poll_inline(ioucmd, sleeps)	(!(sleeps))
+#define nvme_ng_poll_flags			IO_URING_F_UNLOCKED
+#else
+#define NVME_NG_END_IO_ARGS	struct request *req, blk_status_t err, \
+				const struct io_comp_batch *iob
+#define NVME_NG_TW_ARGS		struct io_tw_req tw_req, io_tw_token_t tw
+#define nvme_ng_tw_ioucmd	io_uring_cmd_from_tw(tw_req)
+#define nvme_ng_tw_flags	IO_URING_CMD_TASK_WORK_ISSUE_FLAGS
+#define nvme_ng_uring_done	io_uring_cmd_done32
+#define nvme_ng_import_fixed	io_uring_cmd_import_fixed
+#define nvme_ng_poll_inline(ioucmd, sleeps) \
+	((void)(sleeps), \
+	 iob && iob->poll_ctx == io_uring_cmd_ctx_handle(ioucmd))
+#define nvme_ng_poll_flags		0
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#define nvme_ng_do_in_task	io_uring_cmd_complete_in_task
+#define nvme_ng_stock_head_iopoll nvme_ns_head_chr_uring_cmd_iopoll
+
+/* the start of the effects is part of the execution here */
+static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		struct request *req, u8 opcode, int *status)
+{
+	u32 effects;
+
+	*status = nvme_execute_passthru_rq(req, &effects);
+	return effects;
+}
+#else
+#define nvme_ng_do_in_task	io_uring_cmd_do_in_task_lazy
+#define nvme_ng_stock_head_iopoll nvme_ns_chr_uring_cmd_iopoll
+
+static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		struct request *req, u8 opcode, int *status)
+{
+	u32 effects = nvme_passthru_start(ctrl, ns, opcode);
+
+	*status = nvme_execute_rq(req, false);
+	return effects;
+}
+#endif
+
+#endif /* _NVME_NG_COMPAT_H */

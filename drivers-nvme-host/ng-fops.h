@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * nvme-ng: what the hooked driver refers to.  Includes nothing: a structure
+ * that becomes visible to core.c changes the checksums of what it exports.
+ */
+#ifndef _NVME_NG_FOPS_H
+#define _NVME_NG_FOPS_H
+
+struct attribute_group;
+struct file;
+struct io_comp_batch;
+struct io_uring_cmd;
+
+extern const struct attribute_group *nvme_ng_ns_groups[];
+extern const struct attribute_group *nvme_ng_head_groups[];
+
+long nvme_ng_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+int nvme_ng_chr_uring_cmd(struct io_uring_cmd *ioucmd,
+		unsigned int issue_flags);
+int nvme_ng_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
+		struct io_comp_batch *iob, unsigned int poll_flags);
+long nvme_ng_dev_chr_ioctl(struct file *file, unsigned int cmd,
+		unsigned long arg);
+int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
+		unsigned int issue_flags);
+long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
+		unsigned long arg);
+int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
+		unsigned int issue_flags);
+int nvme_ng_head_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
+		struct io_comp_batch *iob, unsigned int poll_flags);
+
+#endif /* _NVME_NG_FOPS_H */

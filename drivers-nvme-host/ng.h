@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * nvme-ng: passthrough through the generic NVMe character devices.
+ */
+#ifndef _NVME_NG_H
+#define _NVME_NG_H
+
+#include <linux/dma-mapping.h>
+#include <linux/scatterlist.h>
+#include <linux/uio.h>
+#include "compat.h"
+#include "nvme_ng.h"
+#include "ng-fops.h"
+
+/* I/O Command Set 1: NVM Express Key Value Command Set specification */
+#define NVME_NG_CSI_KV		1
+enum {
+	nvme_ng_kv_store	= 0x01,
+	nvme_ng_kv_retrieve	= 0x02,
+	nvme_ng_kv_list		= 0x06,
+	nvme_ng_kv_delete	= 0x10,
+	nvme_ng_kv_exist	= 0x14,
+};
+
+/**
+ * struct nvme_ng_list - descriptor memory of a command, one page each
+ * @next: the page that was used before this one
+ * @desc: SGL descriptors or PRP entries
+ * @dma: address of @desc for the device
+ */
+struct nvme_ng_list {
+	struct nvme_ng_list	*next;
+	void			*desc;
+	dma_addr_t		dma;
+};
+
+/**
+ * struct nvme_ng_buf - a user buffer of one command, data or metadata
+ * @user: the pages of the user
+ * @dev: what the device sees: @user, or pages of the kernel
+ * @one: the only element of either table where that is enough
+ * @nr_user: elements of @user in use
+ * @nr_dev: elements of @dev in use
+ * @len: bytes of the user
+ * @dev_len: bytes that the device may move, at least @len
+ * @bounce: memory of the kernel behind @dev, or NULL
+ * @dir: direction of the DMA mapping
+ * @pinned: @user holds a pin on each page; otherwise io_uring does
+ * @mapped: @dev is mapped for DMA
+ *
+ * Owned by one command.  The mapping ends before the request does, so that
+ * it never outlives the device; the pages are let go in task context after.
+ */
+struct nvme_ng_buf {
+	struct sg_table		user;
+	struct sg_table		dev;
+	struct scatterlist	one;
+	unsigned int		nr_user;
+	unsigned int		nr_dev;
+	u32			len;
+	u32			dev_len;
+	void			*bounce;
+	enum dma_data_direction	dir;
+	bool			pinned;
+	bool			mapped;
+};
+
+int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
+		unsigned int nr, enum dma_data_direction dir,
+		struct io_uring_cmd *ioucmd, unsigned int issue_flags);
+int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
+		u32 align_mask, u32 gap_mask, bool contig);
+void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev);
+int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy);
+
+int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
+		struct nvme_command *cmd, struct nvme_ng_list **lists);
+void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev);
+
+bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		const struct nvme_command *cmd, bool write);
+bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
+		u64 *data, u64 *meta);
+
+u32 nvme_ng_max_transfer(struct nvme_ns *ns);
+u32 nvme_ng_max_metadata(struct nvme_ns *ns);
+int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim);
+
+static inline bool nvme_ng_is_direct(struct nvme_ctrl *ctrl)
+{
+	return ctrl->ops->flags & NVME_F_DIRECT;
+}
+
+/* opcode bits 1:0, NVM Express Base specification, Opcode field */
+static inline bool nvme_ng_moves_data(const struct nvme_command *cmd)
+{
+	return cmd->common.opcode & 3;
+}
+
+#endif /* _NVME_NG_H */

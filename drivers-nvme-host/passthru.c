@@ -1,0 +1,896 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nvme-ng: commands of programs, by io_uring or ioctl, through /dev/ngXnY and
+ * /dev/nvmeX.
+ *
+ * A command of a PCIe controller goes from the program's memory to the
+ * submission queue without a bio: the request carries no data as far as the
+ * block layer can tell, and its data pointer is filled in here.  What belongs
+ * to the device (DMA mapping, descriptors) is released when the request ends,
+ * what belongs to the program (pages) in its task afterwards.
+ *
+ * Other transports need the block layer; for them access is checked here and
+ * the rest is left to the stock code.
+ */
+#include <linux/nvme_ioctl.h>
+#include <linux/ptrace.h>
+#include <linux/slab.h>
+#include "ng.h"
+
+/* segments of a vectored command that need no allocation */
+#define NVME_NG_FAST_IOV	8
+
+/**
+ * struct nvme_ng_cmd - a command in flight
+ * @dev: the device that the buffers are mapped for
+ * @data: data buffer
+ * @meta: separate metadata buffer
+ * @lists: descriptor memory
+ * @result: dwords 0 and 1 of the completion
+ * @status: NVMe status, or a negative errno
+ */
+struct nvme_ng_cmd {
+	struct device		*dev;
+	struct nvme_ng_buf	data;
+	struct nvme_ng_buf	meta;
+	struct nvme_ng_list	*lists;
+	u64			result;
+	int			status;
+};
+
+/**
+ * struct nvme_ng_pdu - what is kept in the io_uring command
+ * @cmd: the command; its completion takes it away
+ * @q: the queue, alive as long as a request of it is
+ * @hctx: the hardware queue to poll, NULL once the request has ended
+ *
+ * A ring may poll while another one reaps its completion: @hctx tells, and
+ * RCU keeps @q long enough to try for a reference.
+ */
+struct nvme_ng_pdu {
+	struct nvme_ng_cmd	*cmd;
+	struct request_queue	*q;
+	struct blk_mq_hw_ctx	*hctx;
+};
+
+/**
+ * struct nvme_ng_args - a command as the program gave it
+ * @addr: data, or an array of struct iovec
+ * @data_len: bytes at @addr, or elements of the array
+ * @metadata: separate metadata
+ * @metadata_len: bytes at @metadata
+ * @timeout_ms: 0 for the default
+ * @vec: @addr is an array
+ * @fixed: in the registered buffer of this io_uring command, or NULL
+ * @issue_flags: as io_uring gave them
+ */
+struct nvme_ng_args {
+	u64			addr;
+	u32			data_len;
+	u64			metadata;
+	u32			metadata_len;
+	u32			timeout_ms;
+	bool			vec;
+	struct io_uring_cmd	*fixed;
+	unsigned int		issue_flags;
+};
+
+static struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
+{
+	BUILD_BUG_ON(sizeof(struct nvme_ng_pdu) > sizeof(ioucmd->pdu));
+	return (struct nvme_ng_pdu *)&ioucmd->pdu;
+}
+
+static void __user *nvme_ng_ptr(u64 val)
+{
+	if (in_compat_syscall())
+		val = (compat_uptr_t)val;
+	return u64_to_user_ptr(val);
+}
+
+/* Everything of the device; before the request ends. */
+static void nvme_ng_cmd_end(struct nvme_ng_cmd *nc)
+{
+	nvme_ng_buf_unmap(&nc->data, nc->dev);
+	nvme_ng_buf_unmap(&nc->meta, nc->dev);
+	nvme_ng_free_lists(nc->lists, nc->dev);
+	nc->lists = NULL;
+}
+
+/* Everything of the program; in process context. */
+static void nvme_ng_cmd_free(struct nvme_ng_cmd *nc)
+{
+	bool copy = !nc->status;
+
+	if (nvme_ng_buf_release(&nc->data, copy) ||
+	    nvme_ng_buf_release(&nc->meta, copy))
+		nc->status = -EFAULT;
+}
+
+/* May nvme_ng_cmd_free() sleep? */
+static bool nvme_ng_cmd_free_sleeps(struct nvme_ng_cmd *nc)
+{
+	return (nc->data.pinned && nc->data.nr_user) || nc->data.bounce ||
+		(nc->meta.pinned && nc->meta.nr_user) || nc->meta.bounce;
+}
+
+static enum dma_data_direction nvme_ng_dir(const struct nvme_command *cmd)
+{
+	switch (cmd->common.opcode & 3) {
+	case 1:
+		return DMA_TO_DEVICE;
+	case 2:
+		return DMA_FROM_DEVICE;
+	default:
+		/* also opcodes that claim to move nothing but come with data */
+		return DMA_BIDIRECTIONAL;
+	}
+}
+
+static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
+		const struct nvme_ng_args *args, enum dma_data_direction dir,
+		u64 max)
+{
+	struct iovec fast[NVME_NG_FAST_IOV], *iov = fast, *alloc = NULL;
+	unsigned int i, nr = 1;
+	u64 len = 0;
+	int ret;
+
+	if (args->vec) {
+		struct iov_iter iter;
+		ssize_t bytes;
+
+		alloc = fast;
+		bytes = import_iovec(dir == DMA_TO_DEVICE ? WRITE : READ,
+				     nvme_ng_ptr(args->addr), args->data_len,
+				     NVME_NG_FAST_IOV, &alloc, &iter);
+		if (bytes < 0)
+			return bytes;
+		nr = args->data_len;
+		if (alloc)
+			iov = alloc;
+	} else {
+		fast[0].iov_base = nvme_ng_ptr(args->addr);
+		fast[0].iov_len = args->data_len;
+	}
+
+	ret = -EINVAL;
+	for (i = 0; i < nr; i++) {
+		if (iov[i].iov_len > max - len)
+			goto out;
+		len += iov[i].iov_len;
+	}
+	ret = nvme_ng_buf_import(&nc->data, iov, nr, dir, args->fixed,
+				 args->issue_flags);
+out:
+	kfree(alloc);
+	return ret;
+}
+
+/* Separate metadata, from the registered buffer where it lies in there. */
+static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
+		const struct nvme_ng_args *args, enum dma_data_direction dir)
+{
+	struct iovec iov = {
+		.iov_base	= nvme_ng_ptr(args->metadata),
+		.iov_len	= args->metadata_len,
+	};
+	int ret;
+
+	if (!args->metadata || !args->metadata_len)
+		return 0;
+	if (!ns || args->metadata_len > nvme_ng_max_metadata(ns))
+		return -EINVAL;
+	if (args->fixed) {
+		ret = nvme_ng_buf_import(&nc->meta, &iov, 1, dir, args->fixed,
+					 args->issue_flags);
+		if (ret != -EFAULT)
+			return ret;
+		memset(&nc->meta, 0, sizeof(nc->meta));
+	}
+	return nvme_ng_buf_import(&nc->meta, &iov, 1, dir, NULL, 0);
+}
+
+/*
+ * Import, map and describe the buffers of @req, whose command is in place.
+ *
+ * A controller that takes Physical Region Pages is never told the length of a
+ * buffer, so the command itself must not imply more than there is.
+ */
+static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
+		struct nvme_ctrl *ctrl, struct request *req,
+		const struct nvme_ng_args *args)
+{
+	struct nvme_command *cmd = nvme_req(req)->cmd;
+	/* the admin queue of a PCIe controller takes PRPs only */
+	bool sgl = ns && nvme_ctrl_sgl_supported(ctrl);
+	bool byte_sgl = sgl && (ctrl->sgls & 3) == 1;
+	enum dma_data_direction dir = nvme_ng_dir(cmd);
+	u64 need, need_meta, max = (u64)ctrl->max_hw_sectors << SECTOR_SHIFT;
+	bool known = nvme_ng_cmd_length(ns, cmd, &need, &need_meta);
+	int ret;
+
+	if (args->data_len) {
+		ret = nvme_ng_import_data(nc, args, dir, max);
+		if (ret)
+			return ret;
+	}
+	ret = nvme_ng_import_meta(nc, ns, args, dir);
+	if (ret)
+		goto out_free;
+
+	if (!ns) {
+		/* admin: what the controller writes beyond the user is lost */
+		ret = nvme_ng_buf_map(&nc->data, nc->dev, need, 3,
+				      NVME_CTRL_PAGE_SIZE - 1, false);
+	} else {
+		ret = -EINVAL;
+		if (known && need_meta > nc->meta.len)
+			goto out_free;
+		if (known && !sgl && need > nc->data.len)
+			goto out_free;
+		ret = -EACCES;
+		if (!known && !sgl && !capable(CAP_SYS_ADMIN))
+			goto out_free;
+		ret = nvme_ng_buf_map(&nc->data, nc->dev, 0, byte_sgl ? 0 : 3,
+				      sgl ? 0 : NVME_CTRL_PAGE_SIZE - 1, false);
+	}
+	if (ret)
+		goto out_free;
+	ret = nvme_ng_buf_map(&nc->meta, nc->dev, 0, 3, 0, true);
+	if (ret)
+		goto out_end;
+
+	if (nc->meta.mapped)
+		cmd->common.metadata =
+			cpu_to_le64(sg_dma_address(nc->meta.dev.sgl));
+	/* nothing to describe for a command that moves nothing */
+	if (nc->data.mapped || nvme_ng_moves_data(cmd)) {
+		ret = nvme_ng_describe(&nc->data, nc->dev, sgl, cmd,
+				       &nc->lists);
+		if (ret)
+			goto out_end;
+	}
+	return 0;
+
+out_end:
+	nvme_ng_cmd_end(nc);
+out_free:
+	nvme_ng_buf_release(&nc->data, false);
+	nvme_ng_buf_release(&nc->meta, false);
+	return ret;
+}
+
+static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
+		struct nvme_ns *ns, struct nvme_command *cmd,
+		const struct nvme_ng_args *args, struct nvme_ng_cmd *nc)
+{
+	struct request_queue *q = ns ? ns->queue : ctrl->admin_q;
+	blk_mq_req_flags_t flags = 0;
+	struct request *req;
+	blk_opf_t opf = 0;
+	int ret;
+
+	if (args->issue_flags & IO_URING_F_NONBLOCK) {
+		opf |= REQ_NOWAIT;
+		flags |= BLK_MQ_REQ_NOWAIT;
+	}
+	if (args->issue_flags & IO_URING_F_IOPOLL)
+		opf |= REQ_POLLED;
+	req = blk_mq_alloc_request(q, nvme_req_op(cmd) | opf, flags);
+	if (IS_ERR(req))
+		return req;
+	nvme_init_request(req, cmd);
+	nvme_req(req)->flags |= NVME_REQ_USERCMD;
+	if (args->timeout_ms)
+		req->timeout = msecs_to_jiffies(args->timeout_ms);
+
+	memset(nc, 0, sizeof(*nc));
+	nc->dev = ctrl->dev;
+	ret = nvme_ng_map(nc, ns, ctrl, req, args);
+	if (ret) {
+		blk_mq_free_request(req);
+		return ERR_PTR(ret);
+	}
+	return req;
+}
+
+/* Execute a command and wait for it, with what its effects ask for. */
+static int nvme_ng_execute_sync(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		struct nvme_command *cmd, const struct nvme_ng_args *args,
+		u64 *result)
+{
+	struct nvme_ng_cmd *nc;
+	struct request *req;
+	u32 effects;
+	int ret;
+
+	nc = kmalloc(sizeof(*nc), GFP_KERNEL);
+	if (!nc)
+		return -ENOMEM;
+	req = nvme_ng_request(ctrl, ns, cmd, args, nc);
+	if (IS_ERR(req)) {
+		ret = PTR_ERR(req);
+		goto out;
+	}
+	effects = nvme_ng_execute(ctrl, ns, req, cmd->common.opcode,
+				  &nc->status);
+	*result = le64_to_cpu(nvme_req(req)->result.u64);
+	nvme_ng_cmd_end(nc);
+	blk_mq_free_request(req);
+	nvme_ng_cmd_free(nc);
+	ret = nc->status;
+	if (effects)
+		nvme_passthru_end(ctrl, ns, effects, cmd, ret);
+out:
+	kfree(nc);
+	return ret;
+}
+
+static void nvme_ng_uring_end(struct io_uring_cmd *ioucmd,
+		struct nvme_ng_cmd *nc, unsigned int issue_flags)
+{
+	u64 result = nc->result;
+	int status;
+
+	nvme_ng_cmd_free(nc);
+	status = nc->status;
+	kfree(nc);
+	nvme_ng_uring_done(ioucmd, status, result, issue_flags);
+}
+
+static void nvme_ng_task_cb(NVME_NG_TW_ARGS)
+{
+	struct io_uring_cmd *cmd = nvme_ng_tw_ioucmd;
+
+	nvme_ng_uring_end(cmd, nvme_ng_pdu(cmd)->cmd, nvme_ng_tw_flags);
+}
+
+static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
+{
+	struct io_uring_cmd *ioucmd = req->end_io_data;
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct nvme_ng_cmd *nc = pdu->cmd;
+
+	if (nvme_req(req)->flags & NVME_REQ_CANCELLED) {
+		nc->status = -EINTR;
+	} else {
+		nc->status = nvme_req(req)->status;
+		if (!nc->status)
+			nc->status = blk_status_to_errno(err);
+	}
+	nc->result = le64_to_cpu(nvme_req(req)->result.u64);
+	nvme_ng_cmd_end(nc);
+	WRITE_ONCE(pdu->hctx, NULL);
+
+	/* the program's pages are let go in its own task */
+	if (blk_rq_is_poll(req) &&
+	    nvme_ng_poll_inline(ioucmd, nvme_ng_cmd_free_sleeps(nc)))
+		nvme_ng_uring_end(ioucmd, nc, nvme_ng_poll_flags);
+	else
+		nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
+	return RQ_END_IO_FREE;
+}
+
+/*
+ * Commands whose effects freeze queues or ask for a new scan are executed by
+ * a thread that may wait.
+ */
+static bool nvme_ng_must_wait(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		u8 opcode)
+{
+	return nvme_command_effects(ctrl, ns, opcode) &
+		(NVME_CMD_EFFECTS_CSE_MASK | NVME_CMD_EFFECTS_NCC |
+		 NVME_CMD_EFFECTS_NIC | NVME_CMD_EFFECTS_CCC);
+}
+
+static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec)
+{
+	const struct nvme_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct nvme_ng_args args = {
+		.vec		= vec,
+		.issue_flags	= issue_flags,
+	};
+	struct nvme_command cmd = { };
+	struct nvme_ng_cmd *nc;
+	struct request *req;
+	int status;
+	u64 result;
+
+	/* the program may change the entry at any time: read each field once */
+	if (READ_ONCE(sqe->flags))
+		return -EINVAL;
+	cmd.common.opcode = READ_ONCE(sqe->opcode);
+	cmd.common.nsid = cpu_to_le32(READ_ONCE(sqe->nsid));
+	if (ns && le32_to_cpu(cmd.common.nsid) != ns->head->ns_id)
+		return -EINVAL;
+	cmd.common.cdw2[0] = cpu_to_le32(READ_ONCE(sqe->cdw2));
+	cmd.common.cdw2[1] = cpu_to_le32(READ_ONCE(sqe->cdw3));
+	cmd.common.cdw10 = cpu_to_le32(READ_ONCE(sqe->cdw10));
+	cmd.common.cdw11 = cpu_to_le32(READ_ONCE(sqe->cdw11));
+	cmd.common.cdw12 = cpu_to_le32(READ_ONCE(sqe->cdw12));
+	cmd.common.cdw13 = cpu_to_le32(READ_ONCE(sqe->cdw13));
+	cmd.common.cdw14 = cpu_to_le32(READ_ONCE(sqe->cdw14));
+	cmd.common.cdw15 = cpu_to_le32(READ_ONCE(sqe->cdw15));
+	if (!nvme_ng_allowed(ctrl, ns, &cmd,
+			     ioucmd->file->f_mode & FMODE_WRITE))
+		return -EACCES;
+
+	args.addr = READ_ONCE(sqe->addr);
+	args.data_len = READ_ONCE(sqe->data_len);
+	args.metadata = READ_ONCE(sqe->metadata);
+	args.metadata_len = READ_ONCE(sqe->metadata_len);
+	args.timeout_ms = READ_ONCE(sqe->timeout_ms);
+	if (ioucmd->flags & IORING_URING_CMD_FIXED)
+		args.fixed = ioucmd;
+
+	if (unlikely(nvme_ng_must_wait(ctrl, ns, cmd.common.opcode))) {
+		if (issue_flags & IO_URING_F_NONBLOCK)
+			return -EAGAIN;
+		args.issue_flags &= ~IO_URING_F_IOPOLL;
+		status = nvme_ng_execute_sync(ctrl, ns, &cmd, &args, &result);
+		if (status < 0)
+			return status;
+		nvme_ng_uring_done(ioucmd, status, result, issue_flags);
+		return -EIOCBQUEUED;
+	}
+
+	nc = kmalloc(sizeof(*nc), GFP_KERNEL);
+	if (!nc)
+		return -ENOMEM;
+	req = nvme_ng_request(ctrl, ns, &cmd, &args, nc);
+	if (IS_ERR(req)) {
+		kfree(nc);
+		return PTR_ERR(req);
+	}
+	pdu->cmd = nc;
+	pdu->q = req->q;
+	pdu->hctx = blk_rq_is_poll(req) ? req->mq_hctx : NULL;
+	req->end_io_data = ioucmd;
+	req->end_io = nvme_ng_end_io;
+	blk_execute_rq_nowait(req, false);
+	return -EIOCBQUEUED;
+}
+
+static int nvme_ng_uring_check(unsigned int issue_flags)
+{
+	const unsigned int big = IO_URING_F_SQE128 | IO_URING_F_CQE32;
+
+	return (issue_flags & big) == big ? 0 : -EOPNOTSUPP;
+}
+
+static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+		unsigned int issue_flags)
+{
+	int ret = nvme_ng_uring_check(issue_flags);
+
+	if (ret)
+		return ret;
+	switch (ioucmd->cmd_op) {
+	case NVME_URING_CMD_IO:
+		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
+					   false);
+	case NVME_URING_CMD_IO_VEC:
+		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
+					   true);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
+		struct io_comp_batch *iob, unsigned int poll_flags)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct request_queue *q = pdu->q;
+	struct blk_mq_hw_ctx *hctx;
+	int ret;
+
+	/* as long as the request lives, so does the queue */
+	rcu_read_lock();
+	hctx = READ_ONCE(pdu->hctx);
+	if (!hctx || !percpu_ref_tryget(&q->q_usage_counter)) {
+		rcu_read_unlock();
+		return 0;
+	}
+	rcu_read_unlock();
+
+	do {
+		ret = q->mq_ops->poll(hctx, iob);
+		if (ret || poll_flags & BLK_POLL_ONESHOT)
+			break;
+		if (signal_pending(current)) {
+			ret = 1;
+			break;
+		}
+		cpu_relax();
+	} while (!need_resched());
+	percpu_ref_put(&q->q_usage_counter);
+	return ret;
+}
+
+static int nvme_ng_user_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		const struct nvme_passthru_cmd64 *u, bool vec, bool write,
+		u64 *result)
+{
+	struct nvme_ng_args args = {
+		.addr		= u->addr,
+		.data_len	= u->data_len,
+		.metadata	= u->metadata,
+		.metadata_len	= u->metadata_len,
+		.timeout_ms	= u->timeout_ms,
+		.vec		= vec,
+	};
+	struct nvme_command cmd = { };
+
+	if (u->flags)
+		return -EINVAL;
+	if (ns && u->nsid != ns->head->ns_id)
+		return -EINVAL;
+	cmd.common.opcode = u->opcode;
+	cmd.common.nsid = cpu_to_le32(u->nsid);
+	cmd.common.cdw2[0] = cpu_to_le32(u->cdw2);
+	cmd.common.cdw2[1] = cpu_to_le32(u->cdw3);
+	cmd.common.cdw10 = cpu_to_le32(u->cdw10);
+	cmd.common.cdw11 = cpu_to_le32(u->cdw11);
+	cmd.common.cdw12 = cpu_to_le32(u->cdw12);
+	cmd.common.cdw13 = cpu_to_le32(u->cdw13);
+	cmd.common.cdw14 = cpu_to_le32(u->cdw14);
+	cmd.common.cdw15 = cpu_to_le32(u->cdw15);
+	if (!nvme_ng_allowed(ctrl, ns, &cmd, write))
+		return -EACCES;
+	return nvme_ng_execute_sync(ctrl, ns, &cmd, &args, result);
+}
+
+static int nvme_ng_ioctl_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		struct nvme_passthru_cmd64 __user *arg, bool vec, bool write)
+{
+	struct nvme_passthru_cmd64 u;
+	u64 result;
+	int ret;
+
+	if (copy_from_user(&u, arg, sizeof(u)))
+		return -EFAULT;
+	ret = nvme_ng_user_cmd64(ctrl, ns, &u, vec, write, &result);
+	if (ret >= 0 && put_user(result, &arg->result))
+		ret = -EFAULT;
+	return ret;
+}
+
+static int nvme_ng_ioctl_cmd(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+		struct nvme_passthru_cmd __user *arg, bool write)
+{
+	struct nvme_passthru_cmd64 u = { };
+	u64 result;
+	int ret;
+
+	/* the structures agree up to and including timeout_ms */
+	BUILD_BUG_ON(offsetof(struct nvme_passthru_cmd, timeout_ms) !=
+		     offsetof(struct nvme_passthru_cmd64, timeout_ms));
+	if (copy_from_user(&u, arg, offsetofend(struct nvme_passthru_cmd,
+						timeout_ms)))
+		return -EFAULT;
+	ret = nvme_ng_user_cmd64(ctrl, ns, &u, false, write, &result);
+	if (ret >= 0 && put_user((u32)result, &arg->result))
+		ret = -EFAULT;
+	return ret;
+}
+
+/* NVME_IOCTL_SUBMIT_IO gives blocks, not bytes */
+static int nvme_ng_ioctl_submit_io(struct nvme_ns *ns,
+		struct nvme_user_io __user *arg, bool write)
+{
+	struct nvme_passthru_cmd64 u = { };
+	struct nvme_command cmd = { };
+	struct nvme_user_io io;
+	u64 data, meta, result;
+
+	if (copy_from_user(&io, arg, sizeof(io)))
+		return -EFAULT;
+	if (io.flags)
+		return -EINVAL;
+	if (io.opcode != nvme_cmd_read && io.opcode != nvme_cmd_write &&
+	    io.opcode != nvme_cmd_compare)
+		return -EINVAL;
+
+	u.opcode = io.opcode;
+	u.nsid = ns->head->ns_id;
+	u.cdw10 = lower_32_bits(io.slba);
+	u.cdw11 = upper_32_bits(io.slba);
+	u.cdw12 = io.nblocks | (u32)io.control << 16;
+	u.cdw13 = io.dsmgmt;
+	u.cdw14 = io.reftag;
+	u.cdw15 = io.apptag | (u32)io.appmask << 16;
+
+	cmd.common.opcode = u.opcode;
+	cmd.common.cdw12 = cpu_to_le32(u.cdw12);
+	if (!nvme_ng_cmd_length(ns, &cmd, &data, &meta) || data > U32_MAX)
+		return -EINVAL;
+	u.addr = io.addr;
+	u.data_len = data;
+	if (meta) {
+		if (!io.metadata || io.metadata & 3)
+			return -EINVAL;
+		u.metadata = io.metadata;
+		u.metadata_len = meta;
+	}
+	return nvme_ng_user_cmd64(ns->ctrl, ns, &u, false, write, &result);
+}
+
+static int nvme_ng_ioctl_limits(struct nvme_ns *ns, void __user *arg)
+{
+	struct nvme_ng_limits __user *u = arg;
+	struct nvme_ng_limits lim = { };
+	u32 size, in[2];
+	int ret;
+
+	BUILD_BUG_ON(sizeof(lim) != 72);
+	if (copy_from_user(in, arg, sizeof(in)))
+		return -EFAULT;
+	size = in[0];
+	if (in[1] || size < 16 || size > PAGE_SIZE)
+		return -EINVAL;
+	ret = nvme_ng_limits(ns, &lim);
+	if (ret)
+		return ret;
+	lim.size = min_t(u32, size, sizeof(lim));
+	if (copy_to_user(u, &lim, lim.size))
+		return -EFAULT;
+	if (size > sizeof(lim) &&
+	    clear_user(u + 1, size - sizeof(lim)))
+		return -EFAULT;
+	return 0;
+}
+
+/* -ENOIOCTLCMD: left to the stock code */
+static long nvme_ng_ioctl(struct nvme_ns *ns, unsigned int cmd,
+		void __user *arg, bool write)
+{
+	if (cmd == NVME_NG_IOCTL_LIMITS)
+		return nvme_ng_ioctl_limits(ns, arg);
+	if (!nvme_ng_is_direct(ns->ctrl))
+		return -ENOIOCTLCMD;
+	switch (cmd) {
+	case NVME_IOCTL_IO_CMD:
+		return nvme_ng_ioctl_cmd(ns->ctrl, ns, arg, write);
+	case NVME_IOCTL_IO64_CMD:
+		return nvme_ng_ioctl_cmd64(ns->ctrl, ns, arg, false, write);
+	case NVME_IOCTL_IO64_CMD_VEC:
+		return nvme_ng_ioctl_cmd64(ns->ctrl, ns, arg, true, write);
+	case NVME_IOCTL_SUBMIT_IO:
+		return nvme_ng_ioctl_submit_io(ns, arg, write);
+	default:
+		return -ENOIOCTLCMD;
+	}
+}
+
+static bool nvme_ng_is_admin_ioctl(unsigned int cmd)
+{
+	return cmd == NVME_IOCTL_ADMIN_CMD || cmd == NVME_IOCTL_ADMIN64_CMD;
+}
+
+static long nvme_ng_admin_ioctl(struct nvme_ctrl *ctrl, unsigned int cmd,
+		void __user *arg, bool write)
+{
+	if (!nvme_ng_is_direct(ctrl))
+		return -ENOIOCTLCMD;
+	if (cmd == NVME_IOCTL_ADMIN_CMD)
+		return nvme_ng_ioctl_cmd(ctrl, NULL, arg, write);
+	return nvme_ng_ioctl_cmd64(ctrl, NULL, arg, false, write);
+}
+
+static struct nvme_ns *nvme_ng_file_ns(struct file *file)
+{
+	return container_of(file_inode(file)->i_cdev, struct nvme_ns, cdev);
+}
+
+/**
+ * nvme_ng_chr_ioctl - ->unlocked_ioctl() of a namespace
+ * @file: the open node
+ * @cmd: request
+ * @arg: its argument
+ *
+ * Return: an NVMe status, 0 or a negative errno.
+ */
+long nvme_ng_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct nvme_ns *ns = nvme_ng_file_ns(file);
+	bool write = file->f_mode & FMODE_WRITE;
+	void __user *argp = (void __user *)arg;
+	long ret;
+
+	if (nvme_ng_is_admin_ioctl(cmd))
+		ret = nvme_ng_admin_ioctl(ns->ctrl, cmd, argp, write);
+	else
+		ret = nvme_ng_ioctl(ns, cmd, argp, write);
+	return ret == -ENOIOCTLCMD ? nvme_ns_chr_ioctl(file, cmd, arg) : ret;
+}
+
+/**
+ * nvme_ng_chr_uring_cmd - ->uring_cmd() of a namespace
+ * @ioucmd: the command
+ * @issue_flags: as io_uring gave them
+ *
+ * Return: -EIOCBQUEUED once the command is on its way; -EOPNOTSUPP without big
+ * entries; -ENOTTY for an unknown operation; -EINVAL for flags, an NSID or a
+ * length that cannot be; -EACCES where the process may not; -EFAULT, -ENOMEM;
+ * -EAGAIN to be called again from a context that can wait.
+ */
+int nvme_ng_chr_uring_cmd(struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+{
+	struct nvme_ns *ns = nvme_ng_file_ns(ioucmd->file);
+
+	if (nvme_ng_is_direct(ns->ctrl))
+		return nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
+	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
+}
+
+/**
+ * nvme_ng_chr_uring_cmd_iopoll - ->uring_cmd_iopoll() of a namespace
+ * @ioucmd: a command in flight
+ * @iob: where completions may be gathered
+ * @poll_flags: BLK_POLL_* flags
+ *
+ * Return: more than 0 if completions were found.
+ */
+int nvme_ng_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
+		struct io_comp_batch *iob, unsigned int poll_flags)
+{
+	if (nvme_ng_is_direct(nvme_ng_file_ns(ioucmd->file)->ctrl))
+		return nvme_ng_poll(ioucmd, iob, poll_flags);
+	return nvme_ns_chr_uring_cmd_iopoll(ioucmd, iob, poll_flags);
+}
+
+/**
+ * nvme_ng_dev_chr_ioctl - ->unlocked_ioctl() of a controller
+ * @file: the open node
+ * @cmd: request
+ * @arg: its argument
+ *
+ * Return: an NVMe status, 0 or a negative errno.
+ */
+long nvme_ng_dev_chr_ioctl(struct file *file, unsigned int cmd,
+		unsigned long arg)
+{
+	long ret = -ENOIOCTLCMD;
+
+	if (nvme_ng_is_admin_ioctl(cmd))
+		ret = nvme_ng_admin_ioctl(file->private_data, cmd,
+					  (void __user *)arg,
+					  file->f_mode & FMODE_WRITE);
+	return ret == -ENOIOCTLCMD ? nvme_dev_ioctl(file, cmd, arg) : ret;
+}
+
+/**
+ * nvme_ng_dev_chr_uring_cmd - ->uring_cmd() of a controller
+ * @ioucmd: the command
+ * @issue_flags: as io_uring gave them
+ *
+ * The admin queue is not polled: a ring that polls gets -EOPNOTSUPP.
+ *
+ * Return: as nvme_ng_chr_uring_cmd().
+ */
+int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
+		unsigned int issue_flags)
+{
+	struct nvme_ctrl *ctrl = ioucmd->file->private_data;
+	int ret;
+
+	if (!nvme_ng_is_direct(ctrl))
+		return nvme_dev_uring_cmd(ioucmd, issue_flags);
+	ret = nvme_ng_uring_check(issue_flags);
+	if (ret)
+		return ret;
+	if (issue_flags & IO_URING_F_IOPOLL)
+		return -EOPNOTSUPP;
+	switch (ioucmd->cmd_op) {
+	case NVME_URING_CMD_ADMIN:
+		return nvme_ng_uring_issue(ctrl, NULL, ioucmd, issue_flags,
+					   false);
+	case NVME_URING_CMD_ADMIN_VEC:
+		return nvme_ng_uring_issue(ctrl, NULL, ioucmd, issue_flags,
+					   true);
+	default:
+		return -ENOTTY;
+	}
+}
+
+#ifdef CONFIG_NVME_MULTIPATH
+static struct nvme_ns_head *nvme_ng_file_head(struct file *file)
+{
+	return container_of(file_inode(file)->i_cdev, struct nvme_ns_head,
+			    cdev);
+}
+
+/**
+ * nvme_ng_head_chr_ioctl - ->unlocked_ioctl() of a multipath head
+ * @file: the open node
+ * @cmd: request
+ * @arg: its argument
+ *
+ * Return: as nvme_ng_chr_ioctl(); -EWOULDBLOCK without a usable path.
+ */
+long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
+		unsigned long arg)
+{
+	struct nvme_ns_head *head = nvme_ng_file_head(file);
+	bool write = file->f_mode & FMODE_WRITE;
+	void __user *argp = (void __user *)arg;
+	struct nvme_ctrl *ctrl;
+	struct nvme_ns *ns;
+	long ret;
+	int srcu;
+
+	srcu = srcu_read_lock(&head->srcu);
+	ns = nvme_find_path(head);
+	if (!ns) {
+		ret = -EWOULDBLOCK;
+	} else if (nvme_ng_is_admin_ioctl(cmd)) {
+		/* the command may remove this very namespace */
+		ctrl = ns->ctrl;
+		nvme_get_ctrl(ctrl);
+		srcu_read_unlock(&head->srcu, srcu);
+		ret = nvme_ng_admin_ioctl(ctrl, cmd, argp, write);
+		nvme_put_ctrl(ctrl);
+		goto out;
+	} else {
+		ret = nvme_ng_ioctl(ns, cmd, argp, write);
+	}
+	srcu_read_unlock(&head->srcu, srcu);
+out:
+	return ret == -ENOIOCTLCMD ? nvme_ns_head_chr_ioctl(file, cmd, arg) :
+		ret;
+}
+
+/**
+ * nvme_ng_head_chr_uring_cmd - ->uring_cmd() of a multipath head
+ * @ioucmd: the command
+ * @issue_flags: as io_uring gave them
+ *
+ * A command is not sent again over another path.  Without a usable path it
+ * completes with -EAGAIN.
+ *
+ * Return: as nvme_ng_chr_uring_cmd().
+ */
+int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
+		unsigned int issue_flags)
+{
+	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
+	int srcu = srcu_read_lock(&head->srcu);
+	struct nvme_ns *ns = nvme_find_path(head);
+	bool stock = ns && !nvme_ng_is_direct(ns->ctrl);
+	int ret = -EIOCBQUEUED;
+
+	/* returned, -EAGAIN would make io_uring try again, and again */
+	if (!ns)
+		nvme_ng_uring_done(ioucmd, -EAGAIN, 0, issue_flags);
+	else if (!stock)
+		ret = nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
+	srcu_read_unlock(&head->srcu, srcu);
+	return stock ? nvme_ns_head_chr_uring_cmd(ioucmd, issue_flags) : ret;
+}
+
+/**
+ * nvme_ng_head_chr_uring_cmd_iopoll - ->uring_cmd_iopoll() of a multipath head
+ * @ioucmd: a command in flight
+ * @iob: where completions may be gathered
+ * @poll_flags: BLK_POLL_* flags
+ *
+ * Return: more than 0 if completions were found.
+ */
+int nvme_ng_head_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
+		struct io_comp_batch *iob, unsigned int poll_flags)
+{
+	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
+	int srcu = srcu_read_lock(&head->srcu);
+	struct nvme_ns *ns = nvme_find_path(head);
+	bool stock = ns && !nvme_ng_is_direct(ns->ctrl);
+
+	srcu_read_unlock(&head->srcu, srcu);
+	if (stock)
+		return nvme_ng_stock_head_iopoll(ioucmd, iob, poll_flags);
+	return nvme_ng_poll(ioucmd, iob, poll_flags);
+}
+#endif /* CONFIG_NVME_MULTIPATH */
