@@ -23,7 +23,7 @@ static bool nvme_ng_feature_is_drivers(struct nvme_ctrl *ctrl, u8 fid)
 }
 
 static bool nvme_ng_admin_allowed(struct nvme_ctrl *ctrl,
-		const struct nvme_command *cmd)
+				  const struct nvme_command *cmd)
 {
 	switch (cmd->common.opcode) {
 	case nvme_admin_identify:
@@ -39,7 +39,7 @@ static bool nvme_ng_admin_allowed(struct nvme_ctrl *ctrl,
 		break;
 	case nvme_admin_set_features:
 		if (nvme_ng_feature_is_drivers(ctrl,
-				le32_to_cpu(cmd->features.fid) & 0xff))
+					       le32_to_cpu(cmd->features.fid) & 0xff))
 			return false;
 		break;
 	}
@@ -57,7 +57,7 @@ static bool nvme_ng_admin_allowed(struct nvme_ctrl *ctrl,
  * -EACCES where this is false.
  */
 bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		const struct nvme_command *cmd, bool write)
+		     const struct nvme_command *cmd, bool write)
 {
 	u8 opcode = cmd->common.opcode;
 	bool changes;
@@ -87,9 +87,9 @@ bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 
 /* NVM Command Set and Zoned Namespace Command Set specifications */
 static bool nvme_ng_nvm_length(struct nvme_ns *ns,
-		const struct nvme_command *cmd, u64 *data, u64 *meta)
+			       const struct nvme_command *cmd, u64 *data, u64 *meta)
 {
-	u32 shift = nvme_ng_format(ns)->lba_shift;
+	u32 shift = nvme_ng_lba_shift(ns);
 	u16 ms = nvme_ng_format(ns)->ms;
 	u64 nr;
 
@@ -156,7 +156,7 @@ static bool nvme_ng_kv_length(const struct nvme_command *cmd, u64 *data)
  * Return: false if that is not known for this command.
  */
 bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
-		u64 *data, u64 *meta)
+			u64 *data, u64 *meta)
 {
 	*data = 0;
 	*meta = 0;

@@ -21,7 +21,7 @@
 #define NVME_NG_PIN_BATCH	16
 
 static int nvme_ng_table_alloc(struct nvme_ng_buf *buf, struct sg_table *sgt,
-		unsigned int nents)
+			       unsigned int nents)
 {
 	if (nents > 1)
 		return sg_alloc_table(sgt, nents, GFP_KERNEL);
@@ -41,7 +41,7 @@ static void nvme_ng_table_free(struct nvme_ng_buf *buf, struct sg_table *sgt)
 
 /* Append a piece of memory to @buf->user, whose last element is *@last. */
 static void nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
-		struct page *page, unsigned int offset, unsigned int len)
+			struct page *page, unsigned int offset, unsigned int len)
 {
 	struct scatterlist *sg = *last;
 
@@ -56,7 +56,7 @@ static void nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
 }
 
 static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
-		const struct iovec *iov)
+		       const struct iovec *iov)
 {
 	unsigned int gup = buf->dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE;
 	unsigned long addr = (unsigned long)iov->iov_base;
@@ -90,8 +90,8 @@ static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
  * add them where @last is given.
  */
 static int nvme_ng_walk_fixed(struct nvme_ng_buf *buf,
-		struct scatterlist **last, const struct iovec *iov,
-		struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+			      struct scatterlist **last, const struct iovec *iov,
+			      struct io_uring_cmd *ioucmd, unsigned int issue_flags)
 {
 	const struct bio_vec *bv;
 	struct iov_iter iter;
@@ -135,8 +135,8 @@ static int nvme_ng_walk_fixed(struct nvme_ng_buf *buf,
  * -ENOMEM.  On error @buf holds nothing.
  */
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
-		unsigned int nr, enum dma_data_direction dir,
-		struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+		       unsigned int nr, enum dma_data_direction dir,
+		       struct io_uring_cmd *ioucmd, unsigned int issue_flags)
 {
 	struct scatterlist *last = NULL;
 	unsigned int i, nents = 0;
@@ -220,7 +220,7 @@ out_free:
 
 /* Can the device take the memory of the user as it is? */
 static bool nvme_ng_fits(struct nvme_ng_buf *buf, u32 align_mask, u32 gap_mask,
-		bool contig)
+			 bool contig)
 {
 	struct scatterlist *sg;
 	unsigned int i;
@@ -252,7 +252,7 @@ static bool nvme_ng_fits(struct nvme_ng_buf *buf, u32 align_mask, u32 gap_mask,
  * Process context.  Return: 0, or -ENOMEM, or the errno of the DMA mapping.
  */
 int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
-		u32 align_mask, u32 gap_mask, bool contig)
+		    u32 align_mask, u32 gap_mask, bool contig)
 {
 	int ret;
 
@@ -339,8 +339,8 @@ int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy)
 	if (buf->pinned)
 		for_each_sg(buf->user.sgl, sg, buf->nr_user, i)
 			unpin_user_page_range_dirty_lock(sg_page(sg),
-				DIV_ROUND_UP(sg->offset + sg->length,
-					     PAGE_SIZE), dirty);
+							 DIV_ROUND_UP(sg->offset + sg->length,
+								      PAGE_SIZE), dirty);
 	nvme_ng_table_free(buf, &buf->user);
 	buf->nr_user = 0;
 	return ret;
@@ -364,6 +364,7 @@ static void nvme_ng_pool_destroy(struct device *dev, void *res)
 static struct dma_pool *nvme_ng_pool(struct device *dev)
 {
 	struct nvme_ng_pool *p;
+	struct dma_pool *pool;
 
 	p = devres_find(dev, nvme_ng_pool_destroy, NULL, NULL);
 	if (p)
@@ -372,25 +373,29 @@ static struct dma_pool *nvme_ng_pool(struct device *dev)
 	p = devres_alloc(nvme_ng_pool_destroy, sizeof(*p), GFP_KERNEL);
 	if (!p)
 		return NULL;
-	p->pool = dma_pool_create("nvme-ng", dev, NVME_NG_LIST_BYTES,
-				  NVME_CTRL_PAGE_SIZE, 0);
-	if (!p->pool) {
+	pool = dma_pool_create("nvme-ng", dev, NVME_NG_LIST_BYTES,
+			       NVME_CTRL_PAGE_SIZE, 0);
+	if (!pool) {
 		devres_free(p);
 		return NULL;
 	}
+	p->pool = pool;
+	/* another command may have been first */
 	p = devres_get(dev, p, NULL, NULL);
+	if (p->pool != pool)
+		dma_pool_destroy(pool);
 	return p->pool;
 }
 
 static struct nvme_ng_list *nvme_ng_new_list(struct device *dev,
-		struct nvme_ng_list **lists)
+					     struct nvme_ng_list **lists)
 {
 	struct dma_pool *pool = nvme_ng_pool(dev);
 	struct nvme_ng_list *l;
 
 	if (!pool)
 		return NULL;
-	l = kmalloc(sizeof(*l), GFP_KERNEL);
+	l = kmalloc_obj(*l);
 	if (!l)
 		return NULL;
 	l->desc = dma_pool_alloc(pool, GFP_KERNEL, &l->dma);
@@ -422,7 +427,7 @@ void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev)
 }
 
 static void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr, u32 len,
-		u8 type)
+			    u8 type)
 {
 	d->addr = cpu_to_le64(addr);
 	d->length = cpu_to_le32(len);
@@ -432,7 +437,7 @@ static void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr, u32 len,
 
 /* NVM Express Base specification, Scatter Gather List */
 static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
-		struct nvme_sgl_desc *slot, struct nvme_ng_list **lists)
+		       struct nvme_sgl_desc *slot, struct nvme_ng_list **lists)
 {
 	unsigned int left = buf->dev.nents;
 	struct scatterlist *sg = buf->dev.sgl;
@@ -467,7 +472,7 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 
 /* NVM Express Base specification, Physical Region Page Entry and List */
 static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev,
-		struct nvme_command *cmd, struct nvme_ng_list **lists)
+		       struct nvme_command *cmd, struct nvme_ng_list **lists)
 {
 	struct scatterlist *sg = buf->dev.sgl;
 	dma_addr_t addr = sg_dma_address(sg);
@@ -518,7 +523,7 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev,
  * Return: 0 or -ENOMEM.
  */
 int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
-		struct nvme_command *cmd, struct nvme_ng_list **lists)
+		     struct nvme_command *cmd, struct nvme_ng_list **lists)
 {
 	BUILD_BUG_ON(sizeof(struct nvme_sgl_desc) != 16);
 

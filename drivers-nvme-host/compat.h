@@ -7,12 +7,17 @@
 #define _NVME_NG_COMPAT_H
 
 #include <linux/version.h>
+#include <linux/slab.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #include <linux/io_uring.h>
 #else
 #include <linux/io_uring/cmd.h>
 #endif
 #include "nvme.h"
+
+#ifndef kmalloc_obj
+#define kmalloc_obj(obj)		kmalloc(sizeof(obj), GFP_KERNEL)
+#endif
 
 /* where the format of a namespace is kept */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
@@ -36,8 +41,8 @@
 #define nvme_ng_uring_done	io_uring_cmd_done
 
 static inline int nvme_ng_import_fixed(u64 addr, u32 len, int rw,
-		struct iov_iter *iter, struct io_uring_cmd *ioucmd,
-		unsigned int issue_flags)
+				       struct iov_iter *iter, struct io_uring_cmd *ioucmd,
+				       unsigned int issue_flags)
 {
 	return io_uring_cmd_import_fixed(addr, len, rw, iter, ioucmd);
 }
@@ -68,7 +73,7 @@ static inline int nvme_ng_import_fixed(u64 addr, u32 len, int rw,
 
 /* the start of the effects is part of the execution here */
 static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		struct request *req, u8 opcode, int *status)
+				  struct request *req, u8 opcode, int *status)
 {
 	u32 effects;
 
@@ -80,7 +85,7 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 #define nvme_ng_stock_head_iopoll nvme_ns_chr_uring_cmd_iopoll
 
 static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		struct request *req, u8 opcode, int *status)
+				  struct request *req, u8 opcode, int *status)
 {
 	u32 effects = nvme_passthru_start(ctrl, ns, opcode);
 

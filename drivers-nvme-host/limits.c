@@ -34,7 +34,7 @@ u32 nvme_ng_max_transfer(struct nvme_ns *ns)
  */
 u32 nvme_ng_max_metadata(struct nvme_ns *ns)
 {
-	u32 shift = nvme_ng_format(ns)->lba_shift;
+	u32 shift = nvme_ng_lba_shift(ns);
 	u16 ms = nvme_ng_format(ns)->ms;
 
 	if (!shift || !ms || nvme_ng_format(ns)->features & NVME_NS_EXT_LBAS)
@@ -81,7 +81,7 @@ int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
 	struct nvme_ctrl *ctrl = ns->ctrl;
 	bool direct = nvme_ng_is_direct(ctrl);
 	bool sgl = nvme_ctrl_sgl_supported(ctrl);
-	u32 shift = nvme_ng_format(ns)->lba_shift;
+	u32 shift = nvme_ng_lba_shift(ns);
 
 	lim->csi = ns->head->ids.csi;
 	lim->nsid = ns->head->ns_id;
@@ -110,11 +110,11 @@ int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
 			lim->zone_size = nvme_ng_format(ns)->zsze >>
 				(shift - SECTOR_SHIFT);
 		lim->max_append = min_t(u64, lim->max_transfer,
-			(u64)ctrl->max_zone_append << SECTOR_SHIFT);
+					(u64)ctrl->max_zone_append << SECTOR_SHIFT);
 #endif
 		fallthrough;
 	case NVME_CSI_NVM:
-		lim->lba_size = shift && shift < 32 ? 1U << shift : 0;
+		lim->lba_size = shift ? 1U << shift : 0;
 		lim->metadata_size = nvme_ng_format(ns)->ms;
 		lim->pi_type = nvme_ng_format(ns)->pi_type;
 		lim->pi_size = lim->pi_type ? nvme_ng_format(ns)->pi_size : 0;

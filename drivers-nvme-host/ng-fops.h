@@ -16,18 +16,18 @@ extern const struct attribute_group *nvme_ng_head_groups[];
 
 long nvme_ng_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 int nvme_ng_chr_uring_cmd(struct io_uring_cmd *ioucmd,
-		unsigned int issue_flags);
+			  unsigned int issue_flags);
 int nvme_ng_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
-		struct io_comp_batch *iob, unsigned int poll_flags);
+				 struct io_comp_batch *iob, unsigned int poll_flags);
 long nvme_ng_dev_chr_ioctl(struct file *file, unsigned int cmd,
-		unsigned long arg);
+			   unsigned long arg);
 int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
-		unsigned int issue_flags);
+			      unsigned int issue_flags);
 long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
-		unsigned long arg);
+			    unsigned long arg);
 int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
-		unsigned int issue_flags);
+			       unsigned int issue_flags);
 int nvme_ng_head_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
-		struct io_comp_batch *iob, unsigned int poll_flags);
+				      struct io_comp_batch *iob, unsigned int poll_flags);
 
 #endif /* _NVME_NG_FOPS_H */

@@ -66,21 +66,21 @@ struct nvme_ng_buf {
 };
 
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
-		unsigned int nr, enum dma_data_direction dir,
-		struct io_uring_cmd *ioucmd, unsigned int issue_flags);
+		       unsigned int nr, enum dma_data_direction dir,
+		       struct io_uring_cmd *ioucmd, unsigned int issue_flags);
 int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
-		u32 align_mask, u32 gap_mask, bool contig);
+		    u32 align_mask, u32 gap_mask, bool contig);
 void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev);
 int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy);
 
 int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
-		struct nvme_command *cmd, struct nvme_ng_list **lists);
+		     struct nvme_command *cmd, struct nvme_ng_list **lists);
 void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev);
 
 bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		const struct nvme_command *cmd, bool write);
+		     const struct nvme_command *cmd, bool write);
 bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
-		u64 *data, u64 *meta);
+			u64 *data, u64 *meta);
 
 u32 nvme_ng_max_transfer(struct nvme_ns *ns);
 u32 nvme_ng_max_metadata(struct nvme_ns *ns);
@@ -89,6 +89,14 @@ int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim);
 static inline bool nvme_ng_is_direct(struct nvme_ctrl *ctrl)
 {
 	return ctrl->ops->flags & NVME_F_DIRECT;
+}
+
+/* 0 where the driver made no sense of the block format */
+static inline u32 nvme_ng_lba_shift(struct nvme_ns *ns)
+{
+	u32 shift = nvme_ng_format(ns)->lba_shift;
+
+	return shift < 32 ? shift : 0;
 }
 
 /* opcode bits 1:0, NVM Express Base specification, Opcode field */

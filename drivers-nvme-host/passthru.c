@@ -12,6 +12,7 @@
  * Other transports need the block layer; for them access is checked here and
  * the rest is left to the stock code.
  */
+#include <linux/capability.h>
 #include <linux/nvme_ioctl.h>
 #include <linux/ptrace.h>
 #include <linux/slab.h>
@@ -55,7 +56,8 @@ struct nvme_ng_pdu {
 
 /**
  * struct nvme_ng_args - a command as the program gave it
- * @addr: data, or an array of struct iovec
+ * @addr: data, or an array of struct iovec; NULL outside of a registered
+ *	buffer stands for no data
  * @data_len: bytes at @addr, or elements of the array
  * @metadata: separate metadata
  * @metadata_len: bytes at @metadata
@@ -128,8 +130,8 @@ static enum dma_data_direction nvme_ng_dir(const struct nvme_command *cmd)
 }
 
 static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
-		const struct nvme_ng_args *args, enum dma_data_direction dir,
-		u64 max)
+			       const struct nvme_ng_args *args, enum dma_data_direction dir,
+			       u64 max)
 {
 	struct iovec fast[NVME_NG_FAST_IOV], *iov = fast, *alloc = NULL;
 	unsigned int i, nr = 1;
@@ -169,7 +171,7 @@ out:
 
 /* Separate metadata, from the registered buffer where it lies in there. */
 static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
-		const struct nvme_ng_args *args, enum dma_data_direction dir)
+			       const struct nvme_ng_args *args, enum dma_data_direction dir)
 {
 	struct iovec iov = {
 		.iov_base	= nvme_ng_ptr(args->metadata),
@@ -198,8 +200,8 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
  * buffer, so the command itself must not imply more than there is.
  */
 static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
-		struct nvme_ctrl *ctrl, struct request *req,
-		const struct nvme_ng_args *args)
+		       struct nvme_ctrl *ctrl, struct request *req,
+		       const struct nvme_ng_args *args)
 {
 	struct nvme_command *cmd = nvme_req(req)->cmd;
 	/* the admin queue of a PCIe controller takes PRPs only */
@@ -210,7 +212,7 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	bool known = nvme_ng_cmd_length(ns, cmd, &need, &need_meta);
 	int ret;
 
-	if (args->data_len) {
+	if (args->data_len && (args->addr || args->fixed)) {
 		ret = nvme_ng_import_data(nc, args, dir, max);
 		if (ret)
 			return ret;
@@ -262,8 +264,8 @@ out_free:
 }
 
 static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
-		struct nvme_ns *ns, struct nvme_command *cmd,
-		const struct nvme_ng_args *args, struct nvme_ng_cmd *nc)
+				       struct nvme_ns *ns, struct nvme_command *cmd,
+				       const struct nvme_ng_args *args, struct nvme_ng_cmd *nc)
 {
 	struct request_queue *q = ns ? ns->queue : ctrl->admin_q;
 	blk_mq_req_flags_t flags = 0;
@@ -297,15 +299,15 @@ static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 
 /* Execute a command and wait for it, with what its effects ask for. */
 static int nvme_ng_execute_sync(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		struct nvme_command *cmd, const struct nvme_ng_args *args,
-		u64 *result)
+				struct nvme_command *cmd, const struct nvme_ng_args *args,
+				u64 *result)
 {
 	struct nvme_ng_cmd *nc;
 	struct request *req;
 	u32 effects;
 	int ret;
 
-	nc = kmalloc(sizeof(*nc), GFP_KERNEL);
+	nc = kmalloc_obj(*nc);
 	if (!nc)
 		return -ENOMEM;
 	req = nvme_ng_request(ctrl, ns, cmd, args, nc);
@@ -328,7 +330,7 @@ out:
 }
 
 static void nvme_ng_uring_end(struct io_uring_cmd *ioucmd,
-		struct nvme_ng_cmd *nc, unsigned int issue_flags)
+			      struct nvme_ng_cmd *nc, unsigned int issue_flags)
 {
 	u64 result = nc->result;
 	int status;
@@ -377,7 +379,7 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
  * a thread that may wait.
  */
 static bool nvme_ng_must_wait(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		u8 opcode)
+			      u8 opcode)
 {
 	return nvme_command_effects(ctrl, ns, opcode) &
 		(NVME_CMD_EFFECTS_CSE_MASK | NVME_CMD_EFFECTS_NCC |
@@ -385,7 +387,7 @@ static bool nvme_ng_must_wait(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 }
 
 static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec)
+			       struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec)
 {
 	const struct nvme_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
@@ -437,7 +439,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		return -EIOCBQUEUED;
 	}
 
-	nc = kmalloc(sizeof(*nc), GFP_KERNEL);
+	nc = kmalloc_obj(*nc);
 	if (!nc)
 		return -ENOMEM;
 	req = nvme_ng_request(ctrl, ns, &cmd, &args, nc);
@@ -462,7 +464,7 @@ static int nvme_ng_uring_check(unsigned int issue_flags)
 }
 
 static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
-		unsigned int issue_flags)
+			     unsigned int issue_flags)
 {
 	int ret = nvme_ng_uring_check(issue_flags);
 
@@ -481,7 +483,7 @@ static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 }
 
 static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
-		struct io_comp_batch *iob, unsigned int poll_flags)
+			struct io_comp_batch *iob, unsigned int poll_flags)
 {
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	struct request_queue *q = pdu->q;
@@ -512,8 +514,8 @@ static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
 }
 
 static int nvme_ng_user_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		const struct nvme_passthru_cmd64 *u, bool vec, bool write,
-		u64 *result)
+			      const struct nvme_passthru_cmd64 *u, bool vec, bool write,
+			      u64 *result)
 {
 	struct nvme_ng_args args = {
 		.addr		= u->addr,
@@ -545,7 +547,7 @@ static int nvme_ng_user_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 }
 
 static int nvme_ng_ioctl_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		struct nvme_passthru_cmd64 __user *arg, bool vec, bool write)
+			       struct nvme_passthru_cmd64 __user *arg, bool vec, bool write)
 {
 	struct nvme_passthru_cmd64 u;
 	u64 result;
@@ -560,7 +562,7 @@ static int nvme_ng_ioctl_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 }
 
 static int nvme_ng_ioctl_cmd(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-		struct nvme_passthru_cmd __user *arg, bool write)
+			     struct nvme_passthru_cmd __user *arg, bool write)
 {
 	struct nvme_passthru_cmd64 u = { };
 	u64 result;
@@ -578,16 +580,24 @@ static int nvme_ng_ioctl_cmd(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	return ret;
 }
 
-/* NVME_IOCTL_SUBMIT_IO gives blocks, not bytes */
+/*
+ * NVME_IOCTL_SUBMIT_IO gives blocks, not bytes.  32-bit programs have it
+ * without the padding at the end.
+ */
+#define NVME_NG_SUBMIT_IO32	_IOC(_IOC_WRITE, 'N', \
+				     _IOC_NR(NVME_IOCTL_SUBMIT_IO), \
+				     offsetofend(struct nvme_user_io, appmask))
+
 static int nvme_ng_ioctl_submit_io(struct nvme_ns *ns,
-		struct nvme_user_io __user *arg, bool write)
+				   struct nvme_user_io __user *arg, size_t size,
+				   bool write)
 {
 	struct nvme_passthru_cmd64 u = { };
 	struct nvme_command cmd = { };
 	struct nvme_user_io io;
 	u64 data, meta, result;
 
-	if (copy_from_user(&io, arg, sizeof(io)))
+	if (copy_from_user(&io, arg, size))
 		return -EFAULT;
 	if (io.flags)
 		return -EINVAL;
@@ -646,7 +656,7 @@ static int nvme_ng_ioctl_limits(struct nvme_ns *ns, void __user *arg)
 
 /* -ENOIOCTLCMD: left to the stock code */
 static long nvme_ng_ioctl(struct nvme_ns *ns, unsigned int cmd,
-		void __user *arg, bool write)
+			  void __user *arg, bool write)
 {
 	if (cmd == NVME_NG_IOCTL_LIMITS)
 		return nvme_ng_ioctl_limits(ns, arg);
@@ -660,7 +670,8 @@ static long nvme_ng_ioctl(struct nvme_ns *ns, unsigned int cmd,
 	case NVME_IOCTL_IO64_CMD_VEC:
 		return nvme_ng_ioctl_cmd64(ns->ctrl, ns, arg, true, write);
 	case NVME_IOCTL_SUBMIT_IO:
-		return nvme_ng_ioctl_submit_io(ns, arg, write);
+	case NVME_NG_SUBMIT_IO32:
+		return nvme_ng_ioctl_submit_io(ns, arg, _IOC_SIZE(cmd), write);
 	default:
 		return -ENOIOCTLCMD;
 	}
@@ -672,7 +683,7 @@ static bool nvme_ng_is_admin_ioctl(unsigned int cmd)
 }
 
 static long nvme_ng_admin_ioctl(struct nvme_ctrl *ctrl, unsigned int cmd,
-		void __user *arg, bool write)
+				void __user *arg, bool write)
 {
 	if (!nvme_ng_is_direct(ctrl))
 		return -ENOIOCTLCMD;
@@ -736,7 +747,7 @@ int nvme_ng_chr_uring_cmd(struct io_uring_cmd *ioucmd, unsigned int issue_flags)
  * Return: more than 0 if completions were found.
  */
 int nvme_ng_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
-		struct io_comp_batch *iob, unsigned int poll_flags)
+				 struct io_comp_batch *iob, unsigned int poll_flags)
 {
 	if (nvme_ng_is_direct(nvme_ng_file_ns(ioucmd->file)->ctrl))
 		return nvme_ng_poll(ioucmd, iob, poll_flags);
@@ -752,14 +763,18 @@ int nvme_ng_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
  * Return: an NVMe status, 0 or a negative errno.
  */
 long nvme_ng_dev_chr_ioctl(struct file *file, unsigned int cmd,
-		unsigned long arg)
+			   unsigned long arg)
 {
+	struct nvme_ctrl *ctrl = file->private_data;
 	long ret = -ENOIOCTLCMD;
 
 	if (nvme_ng_is_admin_ioctl(cmd))
-		ret = nvme_ng_admin_ioctl(file->private_data, cmd,
-					  (void __user *)arg,
+		ret = nvme_ng_admin_ioctl(ctrl, cmd, (void __user *)arg,
 					  file->f_mode & FMODE_WRITE);
+	/* deprecated, and the stock code does not check lengths */
+	else if (cmd == NVME_IOCTL_IO_CMD && nvme_ng_is_direct(ctrl) &&
+		 !capable(CAP_SYS_ADMIN))
+		ret = -EACCES;
 	return ret == -ENOIOCTLCMD ? nvme_dev_ioctl(file, cmd, arg) : ret;
 }
 
@@ -773,7 +788,7 @@ long nvme_ng_dev_chr_ioctl(struct file *file, unsigned int cmd,
  * Return: as nvme_ng_chr_uring_cmd().
  */
 int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
-		unsigned int issue_flags)
+			      unsigned int issue_flags)
 {
 	struct nvme_ctrl *ctrl = ioucmd->file->private_data;
 	int ret;
@@ -813,7 +828,7 @@ static struct nvme_ns_head *nvme_ng_file_head(struct file *file)
  * Return: as nvme_ng_chr_ioctl(); -EWOULDBLOCK without a usable path.
  */
 long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
-		unsigned long arg)
+			    unsigned long arg)
 {
 	struct nvme_ns_head *head = nvme_ng_file_head(file);
 	bool write = file->f_mode & FMODE_WRITE;
@@ -855,7 +870,7 @@ out:
  * Return: as nvme_ng_chr_uring_cmd().
  */
 int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
-		unsigned int issue_flags)
+			       unsigned int issue_flags)
 {
 	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
 	int srcu = srcu_read_lock(&head->srcu);
@@ -881,7 +896,7 @@ int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
  * Return: more than 0 if completions were found.
  */
 int nvme_ng_head_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
-		struct io_comp_batch *iob, unsigned int poll_flags)
+				      struct io_comp_batch *iob, unsigned int poll_flags)
 {
 	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
 	int srcu = srcu_read_lock(&head->srcu);
