@@ -601,6 +601,10 @@ static int nvme_ng_ioctl_submit_io(struct nvme_ns *ns,
 		return -EFAULT;
 	if (io.flags)
 		return -EINVAL;
+	/* the opcodes mean something else in another command set */
+	if (ns->head->ids.csi != NVME_CSI_NVM &&
+	    ns->head->ids.csi != NVME_CSI_ZNS)
+		return -EINVAL;
 	if (io.opcode != nvme_cmd_read && io.opcode != nvme_cmd_write &&
 	    io.opcode != nvme_cmd_compare)
 		return -EINVAL;

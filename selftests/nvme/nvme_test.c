@@ -301,7 +301,7 @@ bool nt_serial(const char *sysfs, char *serial, size_t size)
 static bool is_ours(const char *serial)
 {
 	if (prog->serial)
-		return !strcmp(serial, prog->serial);
+		return !strncmp(serial, prog->serial, strlen(prog->serial));
 	return !strcmp(serial, "NVMENG-A") || !strcmp(serial, "NVMENG-B");
 }
 

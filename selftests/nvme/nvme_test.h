@@ -171,7 +171,8 @@ struct nt_case {
  * @what: one line for --help
  * @wants: which namespaces it wants, for messages: "Key Value"
  * @fits: does the program want this namespace? NULL if all
- * @serial: controllers of the test bed it is for, NULL: the ordinary ones
+ * @serial: how the serial numbers of the test bed's controllers begin that it
+ *	is for, NULL: the ordinary ones
  * @usage: one line per option of its own for --help, or NULL
  * @option: handle an option of its own, false if unknown, or NULL
  */
