@@ -96,7 +96,8 @@ static inline u32 nvme_ng_lba_shift(struct nvme_ns *ns)
 {
 	u32 shift = nvme_ng_format(ns)->lba_shift;
 
-	return shift < 32 ? shift : 0;
+	/* the metadata of smaller blocks is not known on every kernel */
+	return shift >= SECTOR_SHIFT && shift < 32 ? shift : 0;
 }
 
 /* opcode bits 1:0, NVM Express Base specification, Opcode field */

@@ -221,7 +221,8 @@ static int submit_io(struct job *j, __u8 opcode)
 
 static void io_opcode(struct job *j, __u8 opcode)
 {
-	bool known = (j->ns->csi == NVME_CSI_NVM || j->ns->csi == NVME_CSI_ZNS) &&
+	/* only namespaces with blocks have a block size */
+	bool known = j->ns->lba_size >= 512 &&
 		(opcode == NVME_CMD_READ || opcode == NVME_CMD_WRITE ||
 		 opcode == NVME_CMD_COMPARE);
 	struct nvme_uring_cmd cmd;
