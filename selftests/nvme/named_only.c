@@ -70,7 +70,7 @@ static void watch(struct watch *w, bool foreign)
 
 static void count_opens(struct watch *w)
 {
-	char buf[8192] __attribute__((aligned(8)));
+	_Alignas(struct inotify_event) char buf[8192];
 	ssize_t len, at;
 	int i;
 

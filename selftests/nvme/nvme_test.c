@@ -992,8 +992,7 @@ void nt_init(int argc, char **argv, const struct nt_prog *program)
 		testbed = false;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!nr_named && !testbed)
-		nt_skip_all("no device named: set NVME_TEST_DEV=/dev/ngXnY, "
-			    "whose data will be lost");
+		nt_skip_all("no device named: set NVME_TEST_DEV=/dev/ngXnY (loses its data)");
 }
 
 const char *nt_via_name(enum nt_via via)
