@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0
+BASES := 6.1 6.12 7.3
+
+help:     ## what there is to make (the default)
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+
+run: all  ## set up everything, boot with our modules, show them working
+	qemu/vm run --share build/selftests -- /mnt/share/nvme/nvme_demo --testbed
+
+check: all ## all tests on all kernels; CHECK=WORDS for some configurations
+	qemu/check $(CHECK)
+
+setup:    ## toolbox root and kernels
+	qemu/setup
+
+qemu: setup ## QEMU with Key Value namespaces and more
+	qemu/build-qemu
+
+modules:  ## our modules: KERNEL=6.1, 6.12, 7.3; KDIR= KSRC= for any; else all three
+	@set -e; $(if $(KDIR)$(KSRC),drivers-nvme-host/build $(if $(KDIR),--kdir $(KDIR)) $(if $(KSRC),--ksrc $(KSRC)),qemu/setup; for base in $(or $(KERNEL),$(BASES)); do drivers-nvme-host/build --kernel $$base; done)
+
+selftests: setup ## the selftests, in build/selftests
+	qemu/in-root $(MAKE) -s -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
+
+all: qemu modules selftests ## everything but the tests
+
+clean:    ## remove everything made or downloaded
+	rm -rf --one-file-system build
+
+.PHONY: help run check setup qemu modules selftests all clean
