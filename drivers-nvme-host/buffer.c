@@ -18,19 +18,7 @@
 #define NVME_NG_LIST_PRPS	(NVME_NG_LIST_BYTES / sizeof(__le64))
 
 /* pages pinned at a time */
-#define NVME_NG_PIN_BATCH	16
-
-static int nvme_ng_table_alloc(struct nvme_ng_buf *buf, struct sg_table *sgt,
-			       unsigned int nents)
-{
-	if (nents > 1)
-		return sg_alloc_table(sgt, nents, GFP_KERNEL);
-	sg_init_table(&buf->one, 1);
-	sgt->sgl = &buf->one;
-	sgt->nents = 1;
-	sgt->orig_nents = 1;
-	return 0;
-}
+#define NVME_NG_PIN_BATCH	32
 
 static void nvme_ng_table_free(struct nvme_ng_buf *buf, struct sg_table *sgt)
 {
@@ -39,24 +27,46 @@ static void nvme_ng_table_free(struct nvme_ng_buf *buf, struct sg_table *sgt)
 	sgt->sgl = NULL;
 }
 
-/* Append a piece of memory to @buf->user, whose last element is *@last. */
-static void nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
-			struct page *page, unsigned int offset, unsigned int len)
+/*
+ * Append a piece of memory to @buf->user, whose last element is *@last.  The
+ * table is allocated, for @max elements, once there is a second one: memory
+ * is often contiguous.
+ */
+static int nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
+		       unsigned int max, struct page *page,
+		       unsigned int offset, size_t len)
 {
 	struct scatterlist *sg = *last;
+	struct sg_table sgt;
+	int ret;
 
 	if (sg && page_to_phys(page) + offset == sg_phys(sg) + sg->length) {
 		sg->length += len;
-		return;
+		return 0;
 	}
-	sg = sg ? sg_next(sg) : buf->user.sgl;
+
+	if (!sg) {
+		sg = &buf->one;
+		sg->page_link = SG_END;
+		buf->user.sgl = sg;
+	} else if (sg == &buf->one) {
+		ret = sg_alloc_table(&sgt, max, GFP_KERNEL);
+		if (ret)
+			return ret;
+		buf->user = sgt;
+		sg_set_page(sgt.sgl, sg_page(sg), sg->length, sg->offset);
+		sg = sg_next(sgt.sgl);
+	} else {
+		sg = sg_next(sg);
+	}
 	sg_set_page(sg, page, len, offset);
 	*last = sg;
 	buf->nr_user++;
+	return 0;
 }
 
 static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
-		       const struct iovec *iov)
+		       unsigned int max, const struct iovec *iov)
 {
 	unsigned int gup = buf->dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE;
 	unsigned long addr = (unsigned long)iov->iov_base;
@@ -65,18 +75,26 @@ static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
 	while (left) {
 		struct page *pages[NVME_NG_PIN_BATCH];
 		unsigned int offset = offset_in_page(addr);
+		int i, j, ret;
 		int nr = min_t(size_t, NVME_NG_PIN_BATCH,
 			       DIV_ROUND_UP(offset + left, PAGE_SIZE));
-		int i;
 
 		nr = pin_user_pages_fast(addr & PAGE_MASK, nr, gup, pages);
 		if (nr <= 0)
 			return nr ? nr : -EFAULT;
-		for (i = 0; i < nr; i++) {
-			unsigned int len = min_t(size_t, left,
-						 PAGE_SIZE - offset);
+		for (i = 0; i < nr; i = j) {
+			size_t len;
 
-			nvme_ng_add(buf, last, pages[i], offset, len);
+			for (j = i + 1; j < nr; j++)
+				if (pages[j] != pages[j - 1] + 1)
+					break;
+			len = min_t(size_t, left, (j - i) * PAGE_SIZE - offset);
+			ret = nvme_ng_add(buf, last, max, pages[i], offset,
+					  len);
+			if (ret) {
+				unpin_user_pages(pages + i, nr - i);
+				return ret;
+			}
 			addr += len;
 			left -= len;
 			offset = 0;
@@ -85,43 +103,87 @@ static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
 	return 0;
 }
 
-/*
- * Walk the part of a registered buffer that @iov names: count its pieces, or
- * add them where @last is given.
- */
-static int nvme_ng_walk_fixed(struct nvme_ng_buf *buf,
-			      struct scatterlist **last, const struct iovec *iov,
-			      struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+/* Find the part of a registered buffer that @iov names: *@offset into *@bv. */
+static int nvme_ng_find_fixed(enum dma_data_direction dir,
+			      const struct iovec *iov,
+			      struct io_uring_cmd *ioucmd,
+			      unsigned int issue_flags,
+			      const struct bio_vec **bv, size_t *offset)
 {
-	const struct bio_vec *bv;
 	struct iov_iter iter;
-	size_t left, offset;
-	int ret, nr = 0;
+	int ret;
 
 	ret = nvme_ng_import_fixed((uintptr_t)iov->iov_base, iov->iov_len,
-				   buf->dir == DMA_TO_DEVICE ? WRITE : READ,
+				   dir == DMA_TO_DEVICE ? WRITE : READ,
 				   &iter, ioucmd, issue_flags);
-	if (ret < 0)
-		return ret;
+	*bv = iter.bvec;
+	*offset = iter.iov_offset;
+	return min(ret, 0);
+}
 
-	left = iov->iov_len;
-	offset = iter.iov_offset;
-	for (bv = iter.bvec; left; bv++, nr++) {
+/**
+ * nvme_ng_fixed_piece - find a contiguous part of a registered buffer
+ * @iov: the part
+ * @dir: what the device does with it
+ * @ioucmd: io_uring command with the registered buffer
+ * @issue_flags: as io_uring gave them
+ * @page: set to its first page
+ * @offset: set to where it begins in @page
+ *
+ * Return: 0; 1 if it is in more than one piece; -EFAULT if @iov is not within
+ * the registered buffer.
+ */
+int nvme_ng_fixed_piece(const struct iovec *iov, enum dma_data_direction dir,
+			struct io_uring_cmd *ioucmd, unsigned int issue_flags,
+			struct page **page, u32 *offset)
+{
+	const struct bio_vec *bv;
+	size_t at;
+	int ret;
+
+	ret = nvme_ng_find_fixed(dir, iov, ioucmd, issue_flags, &bv, &at);
+	if (ret)
+		return ret;
+	if (bv->bv_len - at < iov->iov_len)
+		return 1;
+	at += bv->bv_offset;
+	*page = bv->bv_page + at / PAGE_SIZE;
+	*offset = at % PAGE_SIZE;
+	return 0;
+}
+
+static unsigned int nvme_ng_count_bvecs(const struct bio_vec *bv, size_t offset,
+					size_t left)
+{
+	unsigned int nr = 0;
+
+	for (left += offset; left; bv++, nr++)
+		left -= min_t(size_t, left, bv->bv_len);
+	return nr;
+}
+
+static int nvme_ng_add_bvecs(struct nvme_ng_buf *buf,
+			     struct scatterlist **last, unsigned int max,
+			     const struct bio_vec *bv, size_t offset,
+			     size_t left)
+{
+	int ret = 0;
+
+	for (; left && !ret; bv++) {
 		size_t len = min_t(size_t, left, bv->bv_len - offset);
 		size_t at = bv->bv_offset + offset;
 
-		if (last)
-			nvme_ng_add(buf, last, bv->bv_page + at / PAGE_SIZE,
-				    at % PAGE_SIZE, len);
+		ret = nvme_ng_add(buf, last, max, bv->bv_page + at / PAGE_SIZE,
+				  at % PAGE_SIZE, len);
 		left -= len;
 		offset = 0;
 	}
-	return nr;
+	return ret;
 }
 
 /**
  * nvme_ng_buf_import - get hold of the memory of a user buffer
- * @buf: the buffer, zeroed by the caller
+ * @buf: the buffer, as nvme_ng_buf_init() left it
  * @iov: segments; one of length 0 is passed over
  * @nr: number of segments
  * @dir: what the device does with the buffer
@@ -139,7 +201,9 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		       struct io_uring_cmd *ioucmd, unsigned int issue_flags)
 {
 	struct scatterlist *last = NULL;
+	const struct bio_vec *bv;
 	unsigned int i, nents = 0;
+	size_t offset;
 	int ret = 0;
 
 	buf->dir = dir;
@@ -148,31 +212,33 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		if (!iov[i].iov_len)
 			continue;
 		if (ioucmd) {
-			ret = nvme_ng_walk_fixed(buf, NULL, &iov[i], ioucmd,
-						 issue_flags);
-			if (ret < 0)
+			ret = nvme_ng_find_fixed(dir, &iov[i], ioucmd,
+						 issue_flags, &bv, &offset);
+			if (ret)
 				return ret;
-			nents += ret;
+			nents += nvme_ng_count_bvecs(bv, offset,
+						     iov[i].iov_len);
 		} else {
 			nents += DIV_ROUND_UP(offset_in_page(iov[i].iov_base) +
 					      iov[i].iov_len, PAGE_SIZE);
 		}
 		buf->len += iov[i].iov_len;
 	}
-	if (!nents)
-		return 0;
 
-	ret = nvme_ng_table_alloc(buf, &buf->user, nents);
 	for (i = 0; !ret && i < nr; i++) {
 		if (!iov[i].iov_len)
 			continue;
-		if (ioucmd) {
-			ret = nvme_ng_walk_fixed(buf, &last, &iov[i], ioucmd,
-						 issue_flags);
-			ret = min(ret, 0);
-		} else {
-			ret = nvme_ng_pin(buf, &last, &iov[i]);
+		if (!ioucmd) {
+			ret = nvme_ng_pin(buf, &last, nents, &iov[i]);
+			continue;
 		}
+		/* one segment: what was found above still holds */
+		if (nr > 1)
+			ret = nvme_ng_find_fixed(dir, &iov[i], ioucmd,
+						 issue_flags, &bv, &offset);
+		if (!ret)
+			ret = nvme_ng_add_bvecs(buf, &last, nents, bv, offset,
+						iov[i].iov_len);
 	}
 	if (ret)
 		nvme_ng_buf_release(buf, false);
@@ -193,7 +259,7 @@ static int nvme_ng_bounce(struct nvme_ng_buf *buf, bool contig)
 	if (!buf->bounce)
 		return -ENOMEM;
 
-	/* @one is not in use twice: a single page of the user has its own */
+	/* @one may be the element of the user already */
 	ret = sg_alloc_table(&buf->dev, nr, GFP_KERNEL);
 	if (ret)
 		goto out_free;
@@ -433,6 +499,30 @@ static void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr, u32 len,
 	d->length = cpu_to_le32(len);
 	memset(d->rsvd, 0, sizeof(d->rsvd));
 	d->type = type << 4;
+}
+
+/**
+ * nvme_ng_describe_one - fill in a data pointer that needs no list
+ * @dma: where the data is
+ * @len: bytes; without @sgl not beyond the second page
+ * @sgl: describe it as a Scatter Gather List, which carries its length
+ * @cmd: the command, in place
+ */
+void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
+			  struct nvme_command *cmd)
+{
+	dma_addr_t next = ALIGN_DOWN(dma, NVME_CTRL_PAGE_SIZE) +
+		NVME_CTRL_PAGE_SIZE;
+
+	if (sgl) {
+		cmd->common.flags |= NVME_CMD_SGL_METABUF;
+		nvme_ng_sgl_set(&cmd->common.dptr.sgl, dma, len,
+				NVME_SGL_FMT_DATA_DESC);
+		return;
+	}
+	cmd->common.dptr.prp1 = cpu_to_le64(dma);
+	if (dma + len > next)
+		cmd->common.dptr.prp2 = cpu_to_le64(next);
 }
 
 /* NVM Express Base specification, Scatter Gather List */

@@ -38,7 +38,7 @@ struct nvme_ng_list {
  * struct nvme_ng_buf - a user buffer of one command, data or metadata
  * @user: the pages of the user
  * @dev: what the device sees: @user, or pages of the kernel
- * @one: the only element of either table where that is enough
+ * @one: the only element of @user where that is enough
  * @nr_user: elements of @user in use
  * @nr_dev: elements of @dev in use
  * @len: bytes of the user
@@ -65,6 +65,19 @@ struct nvme_ng_buf {
 	bool			mapped;
 };
 
+/* field by field: most of the structure needs no value yet */
+static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf)
+{
+	buf->user.sgl = NULL;
+	buf->nr_user = 0;
+	buf->nr_dev = 0;
+	buf->len = 0;
+	buf->dev_len = 0;
+	buf->bounce = NULL;
+	buf->pinned = false;
+	buf->mapped = false;
+}
+
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		       unsigned int nr, enum dma_data_direction dir,
 		       struct io_uring_cmd *ioucmd, unsigned int issue_flags);
@@ -73,6 +86,11 @@ int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev);
 int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy);
 
+int nvme_ng_fixed_piece(const struct iovec *iov, enum dma_data_direction dir,
+			struct io_uring_cmd *ioucmd, unsigned int issue_flags,
+			struct page **page, u32 *offset);
+void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
+			  struct nvme_command *cmd);
 int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
 		     struct nvme_command *cmd, struct nvme_ng_list **lists);
 void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev);

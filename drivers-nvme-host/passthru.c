@@ -41,18 +41,35 @@ struct nvme_ng_cmd {
 
 /**
  * struct nvme_ng_pdu - what is kept in the io_uring command
- * @cmd: the command; its completion takes it away
- * @q: the queue, alive as long as a request of it is
  * @hctx: the hardware queue to poll, NULL once the request has ended
+ * @q: the queue, alive as long as a request of it is
+ * @cmd: the command, unless @piece
+ * @dma: where the data is, until the request ends
+ * @result: dwords 0 and 1 of the completion, from then on
+ * @piece: the data is one piece of memory, for which this structure is enough
+ * @pinned: that is page @pfn, with a pin of ours; otherwise io_uring holds it
+ * @pfn: page frame number
+ * @value: bytes at @dma until the request ends, then the NVMe status or a
+ *	negative errno
  *
  * A ring may poll while another one reaps its completion: @hctx tells, and
  * RCU keeps @q long enough to try for a reference.
  */
 struct nvme_ng_pdu {
-	struct nvme_ng_cmd	*cmd;
-	struct request_queue	*q;
 	struct blk_mq_hw_ctx	*hctx;
+	struct request_queue	*q;
+	union {
+		struct nvme_ng_cmd	*cmd;
+		dma_addr_t		dma;
+		u64			result;
+	};
+	u64			piece:1;
+	u64			pinned:1;
+	u64			pfn:40;
+	s64			value:22;
 };
+
+#define NVME_NG_PIECE_MAX	0x100000U
 
 /**
  * struct nvme_ng_args - a command as the program gave it
@@ -129,44 +146,54 @@ static enum dma_data_direction nvme_ng_dir(const struct nvme_command *cmd)
 	}
 }
 
-static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
-			       const struct nvme_ng_args *args, enum dma_data_direction dir,
-			       u64 max)
+static int nvme_ng_import_vec(struct nvme_ng_cmd *nc,
+			      const struct nvme_ng_args *args,
+			      enum dma_data_direction dir, u64 max)
 {
-	struct iovec fast[NVME_NG_FAST_IOV], *iov = fast, *alloc = NULL;
-	unsigned int i, nr = 1;
+	struct iovec fast[NVME_NG_FAST_IOV], *iov = fast;
+	struct iov_iter iter;
+	ssize_t bytes;
 	u64 len = 0;
+	u32 i;
 	int ret;
 
-	if (args->vec) {
-		struct iov_iter iter;
-		ssize_t bytes;
-
-		alloc = fast;
-		bytes = import_iovec(dir == DMA_TO_DEVICE ? WRITE : READ,
-				     nvme_ng_ptr(args->addr), args->data_len,
-				     NVME_NG_FAST_IOV, &alloc, &iter);
-		if (bytes < 0)
-			return bytes;
-		nr = args->data_len;
-		if (alloc)
-			iov = alloc;
-	} else {
-		fast[0].iov_base = nvme_ng_ptr(args->addr);
-		fast[0].iov_len = args->data_len;
-	}
+	bytes = import_iovec(dir == DMA_TO_DEVICE ? WRITE : READ,
+			     nvme_ng_ptr(args->addr), args->data_len,
+			     NVME_NG_FAST_IOV, &iov, &iter);
+	if (bytes < 0)
+		return bytes;
 
 	ret = -EINVAL;
-	for (i = 0; i < nr; i++) {
-		if (iov[i].iov_len > max - len)
+	for (i = 0; i < args->data_len; i++) {
+		const struct iovec *v = (iov ? iov : fast) + i;
+
+		if (v->iov_len > max - len)
 			goto out;
-		len += iov[i].iov_len;
+		len += v->iov_len;
 	}
-	ret = nvme_ng_buf_import(&nc->data, iov, nr, dir, args->fixed,
-				 args->issue_flags);
+	ret = nvme_ng_buf_import(&nc->data, iov ? iov : fast, args->data_len,
+				 dir, args->fixed, args->issue_flags);
 out:
-	kfree(alloc);
+	kfree(iov);
 	return ret;
+}
+
+static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
+			       const struct nvme_ng_args *args,
+			       enum dma_data_direction dir, u64 max)
+{
+	struct iovec iov;
+
+	if (!args->data_len || (!args->addr && !args->fixed))
+		return 0;
+	if (args->vec)
+		return nvme_ng_import_vec(nc, args, dir, max);
+	if (args->data_len > max)
+		return -EINVAL;
+	iov.iov_base = nvme_ng_ptr(args->addr);
+	iov.iov_len = args->data_len;
+	return nvme_ng_buf_import(&nc->data, &iov, 1, dir, args->fixed,
+				  args->issue_flags);
 }
 
 /* Separate metadata, from the registered buffer where it lies in there. */
@@ -188,55 +215,78 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 					 args->issue_flags);
 		if (ret != -EFAULT)
 			return ret;
-		memset(&nc->meta, 0, sizeof(nc->meta));
+		nvme_ng_buf_init(&nc->meta);
 	}
 	return nvme_ng_buf_import(&nc->meta, &iov, 1, dir, NULL, 0);
 }
 
+static u64 nvme_ng_max(struct nvme_ctrl *ctrl)
+{
+	return (u64)ctrl->max_hw_sectors << SECTOR_SHIFT;
+}
+
+/* Does data travel with its length?  The admin queue takes PRPs only. */
+static bool nvme_ng_has_sgl(struct nvme_ctrl *ctrl, struct nvme_ns *ns)
+{
+	return ns && nvme_ctrl_sgl_supported(ctrl);
+}
+
+/* What must be clear in addresses and lengths, NVM Express Base, SGLS field */
+static u32 nvme_ng_align_mask(struct nvme_ctrl *ctrl, bool sgl)
+{
+	return sgl && (ctrl->sgls & 3) == 1 ? 0 : 3;
+}
+
 /*
- * Import, map and describe the buffers of @req, whose command is in place.
- *
  * A controller that takes Physical Region Pages is never told the length of a
- * buffer, so the command itself must not imply more than there is.
+ * buffer, nor is one told that of separate metadata, so the command itself
+ * must not imply more than there is.
  */
+static int nvme_ng_check_length(struct nvme_ns *ns,
+				const struct nvme_command *cmd, bool sgl,
+				u32 data_len, u32 meta_len)
+{
+	u64 data, meta;
+
+	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
+		return sgl || capable(CAP_SYS_ADMIN) ? 0 : -EACCES;
+	if (meta > meta_len || (!sgl && data > data_len))
+		return -EINVAL;
+	return 0;
+}
+
+/* Import, map and describe the buffers of a command in place. */
 static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
-		       struct nvme_ctrl *ctrl, struct request *req,
+		       struct nvme_ctrl *ctrl, struct nvme_command *cmd,
 		       const struct nvme_ng_args *args)
 {
-	struct nvme_command *cmd = nvme_req(req)->cmd;
-	/* the admin queue of a PCIe controller takes PRPs only */
-	bool sgl = ns && nvme_ctrl_sgl_supported(ctrl);
-	bool byte_sgl = sgl && (ctrl->sgls & 3) == 1;
+	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u64 need, need_meta, max = (u64)ctrl->max_hw_sectors << SECTOR_SHIFT;
-	bool known = nvme_ng_cmd_length(ns, cmd, &need, &need_meta);
+	u64 need = 0, meta;
 	int ret;
 
-	if (args->data_len && (args->addr || args->fixed)) {
-		ret = nvme_ng_import_data(nc, args, dir, max);
-		if (ret)
-			return ret;
-	}
+	nc->dev = ctrl->dev;
+	nc->lists = NULL;
+	nvme_ng_buf_init(&nc->data);
+	nvme_ng_buf_init(&nc->meta);
+	ret = nvme_ng_import_data(nc, args, dir, nvme_ng_max(ctrl));
+	if (ret)
+		return ret;
 	ret = nvme_ng_import_meta(nc, ns, args, dir);
 	if (ret)
 		goto out_free;
 
-	if (!ns) {
-		/* admin: what the controller writes beyond the user is lost */
-		ret = nvme_ng_buf_map(&nc->data, nc->dev, need, 3,
-				      NVME_CTRL_PAGE_SIZE - 1, false);
-	} else {
-		ret = -EINVAL;
-		if (known && need_meta > nc->meta.len)
-			goto out_free;
-		if (known && !sgl && need > nc->data.len)
-			goto out_free;
-		ret = -EACCES;
-		if (!known && !sgl && !capable(CAP_SYS_ADMIN))
-			goto out_free;
-		ret = nvme_ng_buf_map(&nc->data, nc->dev, 0, byte_sgl ? 0 : 3,
-				      sgl ? 0 : NVME_CTRL_PAGE_SIZE - 1, false);
-	}
+	/* admin: what the controller writes beyond the user's buffer is lost */
+	if (ns)
+		ret = nvme_ng_check_length(ns, cmd, sgl, nc->data.len,
+					   nc->meta.len);
+	else
+		nvme_ng_cmd_length(NULL, cmd, &need, &meta);
+	if (ret)
+		goto out_free;
+	ret = nvme_ng_buf_map(&nc->data, nc->dev, need,
+			      nvme_ng_align_mask(ctrl, sgl),
+			      sgl ? 0 : NVME_CTRL_PAGE_SIZE - 1, false);
 	if (ret)
 		goto out_free;
 	ret = nvme_ng_buf_map(&nc->meta, nc->dev, 0, 3, 0, true);
@@ -263,15 +313,95 @@ out_free:
 	return ret;
 }
 
+/* Find the one piece of memory that @iov is. */
+static int nvme_ng_find_piece(struct nvme_ng_pdu *pdu, const struct iovec *iov,
+			      enum dma_data_direction dir,
+			      const struct nvme_ng_args *args,
+			      struct page **page, u32 *offset)
+{
+	int ret;
+
+	pdu->pinned = !args->fixed;
+	if (args->fixed)
+		return nvme_ng_fixed_piece(iov, dir, args->fixed,
+					   args->issue_flags, page, offset);
+
+	*offset = offset_in_page(iov->iov_base);
+	if (*offset + iov->iov_len > PAGE_SIZE)
+		return 1;
+	ret = pin_user_pages_fast((unsigned long)iov->iov_base & PAGE_MASK, 1,
+				  dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE, page);
+	if (ret != 1)
+		return ret ? ret : -EFAULT;
+	pdu->pfn = page_to_pfn(*page);
+	return 0;
+}
+
+static void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
+{
+	struct page *page = pfn_to_page(pdu->pfn);
+
+	if (pdu->pinned)
+		unpin_user_pages_dirty_lock(&page, 1, dirty);
+}
+
+/*
+ * The common case: one piece of memory, and nothing but its address to be
+ * remembered.
+ *
+ * Return: 0 if that was it, 1 if it takes nvme_ng_map(), or a negative errno.
+ */
+static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
+			     struct nvme_ctrl *ctrl, struct nvme_command *cmd,
+			     const struct nvme_ng_args *args)
+{
+	bool sgl = nvme_ng_has_sgl(ctrl, ns);
+	struct iovec iov = {
+		.iov_base	= nvme_ng_ptr(args->addr),
+		.iov_len	= args->data_len,
+	};
+	enum dma_data_direction dir = nvme_ng_dir(cmd);
+	u32 offset, len = args->data_len;
+	struct page *page;
+	int ret;
+
+	if (!ns || args->vec || args->metadata || !len ||
+	    (!args->addr && !args->fixed) ||
+	    len > min_t(u64, nvme_ng_max(ctrl), NVME_NG_PIECE_MAX))
+		return 1;
+	if ((args->addr | len) & nvme_ng_align_mask(ctrl, sgl))
+		return 1;
+	ret = nvme_ng_check_length(ns, cmd, sgl, len, 0);
+	if (ret)
+		return ret;
+	ret = nvme_ng_find_piece(pdu, &iov, dir, args, &page, &offset);
+	if (ret)
+		return ret;
+	/* only of a registered buffer: misaligned, or a list for a third page */
+	if (offset & nvme_ng_align_mask(ctrl, sgl) ||
+	    (!sgl && offset + len > 2 * NVME_CTRL_PAGE_SIZE))
+		return 1;
+
+	pdu->dma = dma_map_page(ctrl->dev, page, offset, len, dir);
+	if (dma_mapping_error(ctrl->dev, pdu->dma)) {
+		nvme_ng_release_piece(pdu, false);
+		return -ENOMEM;
+	}
+	pdu->piece = true;
+	pdu->value = len;
+	nvme_ng_describe_one(pdu->dma, len, sgl, cmd);
+	return 0;
+}
+
 static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
-				       struct nvme_ns *ns, struct nvme_command *cmd,
-				       const struct nvme_ng_args *args, struct nvme_ng_cmd *nc)
+				       struct nvme_ns *ns,
+				       struct nvme_command *cmd,
+				       const struct nvme_ng_args *args)
 {
 	struct request_queue *q = ns ? ns->queue : ctrl->admin_q;
 	blk_mq_req_flags_t flags = 0;
 	struct request *req;
 	blk_opf_t opf = 0;
-	int ret;
 
 	if (args->issue_flags & IO_URING_F_NONBLOCK) {
 		opf |= REQ_NOWAIT;
@@ -286,14 +416,6 @@ static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 	nvme_req(req)->flags |= NVME_REQ_USERCMD;
 	if (args->timeout_ms)
 		req->timeout = msecs_to_jiffies(args->timeout_ms);
-
-	memset(nc, 0, sizeof(*nc));
-	nc->dev = ctrl->dev;
-	ret = nvme_ng_map(nc, ns, ctrl, req, args);
-	if (ret) {
-		blk_mq_free_request(req);
-		return ERR_PTR(ret);
-	}
 	return req;
 }
 
@@ -310,9 +432,14 @@ static int nvme_ng_execute_sync(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	nc = kmalloc_obj(*nc);
 	if (!nc)
 		return -ENOMEM;
-	req = nvme_ng_request(ctrl, ns, cmd, args, nc);
+	req = nvme_ng_request(ctrl, ns, cmd, args);
 	if (IS_ERR(req)) {
 		ret = PTR_ERR(req);
+		goto out;
+	}
+	ret = nvme_ng_map(nc, ns, ctrl, nvme_req(req)->cmd, args);
+	if (ret) {
+		blk_mq_free_request(req);
 		goto out;
 	}
 	effects = nvme_ng_execute(ctrl, ns, req, cmd->common.opcode,
@@ -330,45 +457,61 @@ out:
 }
 
 static void nvme_ng_uring_end(struct io_uring_cmd *ioucmd,
-			      struct nvme_ng_cmd *nc, unsigned int issue_flags)
+			      unsigned int issue_flags)
 {
-	u64 result = nc->result;
-	int status;
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct nvme_ng_cmd *nc = pdu->cmd;
+	u64 result = pdu->result;
+	int status = pdu->value;
 
-	nvme_ng_cmd_free(nc);
-	status = nc->status;
-	kfree(nc);
+	if (pdu->piece) {
+		nvme_ng_release_piece(pdu, !status);
+	} else {
+		nvme_ng_cmd_free(nc);
+		result = nc->result;
+		status = nc->status;
+		kfree(nc);
+	}
 	nvme_ng_uring_done(ioucmd, status, result, issue_flags);
 }
 
 static void nvme_ng_task_cb(NVME_NG_TW_ARGS)
 {
-	struct io_uring_cmd *cmd = nvme_ng_tw_ioucmd;
-
-	nvme_ng_uring_end(cmd, nvme_ng_pdu(cmd)->cmd, nvme_ng_tw_flags);
+	nvme_ng_uring_end(nvme_ng_tw_ioucmd, nvme_ng_tw_flags);
 }
 
 static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 {
 	struct io_uring_cmd *ioucmd = req->end_io_data;
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
 	struct nvme_ng_cmd *nc = pdu->cmd;
+	bool sleeps = pdu->pinned;
+	int status;
 
 	if (nvme_req(req)->flags & NVME_REQ_CANCELLED) {
-		nc->status = -EINTR;
+		status = -EINTR;
 	} else {
-		nc->status = nvme_req(req)->status;
-		if (!nc->status)
-			nc->status = blk_status_to_errno(err);
+		status = nvme_req(req)->status;
+		if (!status)
+			status = blk_status_to_errno(err);
 	}
-	nc->result = le64_to_cpu(nvme_req(req)->result.u64);
-	nvme_ng_cmd_end(nc);
+	if (pdu->piece) {
+		dma_unmap_page(nvme_req(req)->ctrl->dev, pdu->dma, pdu->value,
+			       nvme_ng_dir(nvme_req(req)->cmd));
+		pdu->result = result;
+		pdu->value = status;
+	} else {
+		nvme_ng_cmd_end(nc);
+		nc->result = result;
+		nc->status = status;
+		sleeps = nvme_ng_cmd_free_sleeps(nc);
+	}
 	WRITE_ONCE(pdu->hctx, NULL);
 
 	/* the program's pages are let go in its own task */
-	if (blk_rq_is_poll(req) &&
-	    nvme_ng_poll_inline(ioucmd, nvme_ng_cmd_free_sleeps(nc)))
-		nvme_ng_uring_end(ioucmd, nc, nvme_ng_poll_flags);
+	if (blk_rq_is_poll(req) && nvme_ng_poll_inline(ioucmd, sleeps))
+		nvme_ng_uring_end(ioucmd, nvme_ng_poll_flags);
 	else
 		nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
 	return RQ_END_IO_FREE;
@@ -398,7 +541,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	struct nvme_command cmd = { };
 	struct nvme_ng_cmd *nc;
 	struct request *req;
-	int status;
+	int ret, status;
 	u64 result;
 
 	/* the program may change the entry at any time: read each field once */
@@ -439,21 +582,35 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		return -EIOCBQUEUED;
 	}
 
-	nc = kmalloc_obj(*nc);
-	if (!nc)
-		return -ENOMEM;
-	req = nvme_ng_request(ctrl, ns, &cmd, &args, nc);
-	if (IS_ERR(req)) {
-		kfree(nc);
+	req = nvme_ng_request(ctrl, ns, &cmd, &args);
+	if (IS_ERR(req))
 		return PTR_ERR(req);
+	ret = nvme_ng_map_piece(pdu, ns, ctrl, nvme_req(req)->cmd, &args);
+	if (ret > 0) {
+		ret = -ENOMEM;
+		nc = kmalloc_obj(*nc);
+		if (!nc)
+			goto out_free_request;
+		ret = nvme_ng_map(nc, ns, ctrl, nvme_req(req)->cmd, &args);
+		if (ret) {
+			kfree(nc);
+			goto out_free_request;
+		}
+		pdu->cmd = nc;
+		pdu->piece = false;
+	} else if (ret) {
+		goto out_free_request;
 	}
-	pdu->cmd = nc;
 	pdu->q = req->q;
 	pdu->hctx = blk_rq_is_poll(req) ? req->mq_hctx : NULL;
 	req->end_io_data = ioucmd;
 	req->end_io = nvme_ng_end_io;
 	blk_execute_rq_nowait(req, false);
 	return -EIOCBQUEUED;
+
+out_free_request:
+	blk_mq_free_request(req);
+	return ret;
 }
 
 static int nvme_ng_uring_check(unsigned int issue_flags)
