@@ -16,7 +16,7 @@
 #include <linux/nvme_ioctl.h>
 #include <linux/ptrace.h>
 #include <linux/slab.h>
-#include "ng.h"
+#include "region.h"
 
 /* segments of a vectored command that need no allocation */
 #define NVME_NG_FAST_IOV	8
@@ -27,6 +27,7 @@
  * @data: data buffer
  * @meta: separate metadata buffer
  * @lists: descriptor memory
+ * @epoch: keeps the regions that the buffers are in, or NULL
  * @result: dwords 0 and 1 of the completion
  * @status: NVMe status, or a negative errno
  */
@@ -35,19 +36,29 @@ struct nvme_ng_cmd {
 	struct nvme_ng_buf	data;
 	struct nvme_ng_buf	meta;
 	struct nvme_ng_list	*lists;
+	struct nvme_ng_epoch	*epoch;
 	u64			result;
 	int			status;
+};
+
+/* where the data of a command is */
+enum {
+	NVME_NG_BUFFERS,	/* &nvme_ng_pdu.cmd */
+	NVME_NG_FIXED,		/* in one piece of a registered buffer */
+	NVME_NG_PINNED,		/* in page @pfn, with a pin of ours */
+	NVME_NG_REGION,		/* in regions that &nvme_ng_pdu.epoch keeps */
 };
 
 /**
  * struct nvme_ng_pdu - what is kept in the io_uring command
  * @hctx: the hardware queue to poll, NULL once the request has ended
+ * @lean: the queue without requests to poll, where @q is NULL
  * @q: the queue, alive as long as a request of it is
- * @cmd: the command, unless @piece
+ * @cmd: the command, if NVME_NG_BUFFERS
  * @dma: where the data is, until the request ends
+ * @epoch: that the command is in, until the request ends
  * @result: dwords 0 and 1 of the completion, from then on
- * @piece: the data is one piece of memory, for which this structure is enough
- * @pinned: that is page @pfn, with a pin of ours; otherwise io_uring holds it
+ * @data: where the data is, one of the above
  * @pfn: page frame number
  * @value: bytes at @dma until the request ends, then the NVMe status or a
  *	negative errno
@@ -56,15 +67,18 @@ struct nvme_ng_cmd {
  * RCU keeps @q long enough to try for a reference.
  */
 struct nvme_ng_pdu {
-	struct blk_mq_hw_ctx	*hctx;
+	union {
+		struct blk_mq_hw_ctx	*hctx;
+		struct nvme_ng_queue	*lean;
+	};
 	struct request_queue	*q;
 	union {
 		struct nvme_ng_cmd	*cmd;
 		dma_addr_t		dma;
+		struct nvme_ng_epoch	*epoch;
 		u64			result;
 	};
-	u64			piece:1;
-	u64			pinned:1;
+	u64			data:2;
 	u64			pfn:40;
 	s64			value:22;
 };
@@ -80,6 +94,8 @@ struct nvme_ng_pdu {
  * @metadata_len: bytes at @metadata
  * @timeout_ms: 0 for the default
  * @vec: @addr is an array
+ * @regions: data and metadata are in regions, as this entry says, or NULL
+ * @file: the open node, if @regions
  * @fixed: in the registered buffer of this io_uring command, or NULL
  * @issue_flags: as io_uring gave them
  */
@@ -90,6 +106,8 @@ struct nvme_ng_args {
 	u32			metadata_len;
 	u32			timeout_ms;
 	bool			vec;
+	const struct nvme_ng_uring_cmd *regions;
+	struct file		*file;
 	struct io_uring_cmd	*fixed;
 	unsigned int		issue_flags;
 };
@@ -114,6 +132,9 @@ static void nvme_ng_cmd_end(struct nvme_ng_cmd *nc)
 	nvme_ng_buf_unmap(&nc->meta, nc->dev);
 	nvme_ng_free_lists(nc->lists, nc->dev);
 	nc->lists = NULL;
+	if (nc->epoch)
+		nvme_ng_leave(nc->epoch);
+	nc->epoch = NULL;
 }
 
 /* Everything of the program; in process context. */
@@ -220,23 +241,6 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	return nvme_ng_buf_import(&nc->meta, &iov, 1, dir, NULL, 0);
 }
 
-static u64 nvme_ng_max(struct nvme_ctrl *ctrl)
-{
-	return (u64)ctrl->max_hw_sectors << SECTOR_SHIFT;
-}
-
-/* Does data travel with its length?  The admin queue takes PRPs only. */
-static bool nvme_ng_has_sgl(struct nvme_ctrl *ctrl, struct nvme_ns *ns)
-{
-	return ns && nvme_ctrl_sgl_supported(ctrl);
-}
-
-/* What must be clear in addresses and lengths, NVM Express Base, SGLS field */
-static u32 nvme_ng_align_mask(struct nvme_ctrl *ctrl, bool sgl)
-{
-	return sgl && (ctrl->sgls & 3) == 1 ? 0 : 3;
-}
-
 /*
  * A controller that takes Physical Region Pages is never told the length of a
  * buffer, nor is one told that of separate metadata, so the command itself
@@ -255,6 +259,109 @@ static int nvme_ng_check_length(struct nvme_ns *ns,
 	return 0;
 }
 
+/* The most that a vectored command can have, as for struct iovec */
+#define NVME_NG_MAX_SEGMENTS	UIO_MAXIOV
+
+/* The way of a command with regions: -EAGAIN if only a thread can make it. */
+static struct nvme_ng_path *nvme_ng_region_path(struct nvme_ns *ns,
+						const struct nvme_ng_args *args,
+						struct nvme_ng_open **openp)
+{
+	struct nvme_ng_open *open = nvme_ng_file_open(args->file);
+	struct nvme_ng_path *path;
+
+	*openp = open;
+	if (!open)
+		return NULL;
+	path = nvme_ng_find_path(open, ns);
+	if (path)
+		return path;
+	if (args->issue_flags & IO_URING_F_NONBLOCK)
+		return ERR_PTR(-EAGAIN);
+	return nvme_ng_get_path(open, ns);
+}
+
+/* The segments of a command with regions, to be freed, and their length. */
+static struct nvme_ng_segment *nvme_ng_copy_segments(const struct nvme_ng_args *args,
+						     unsigned int *nr, u64 max)
+{
+	struct nvme_ng_segment *seg;
+	u64 len = 0;
+	u32 i;
+
+	*nr = args->vec ? args->data_len : 1;
+	if (*nr > NVME_NG_MAX_SEGMENTS)
+		return ERR_PTR(-EINVAL);
+	seg = kmalloc_array(*nr ?: 1, sizeof(*seg), GFP_KERNEL);
+	if (!seg)
+		return ERR_PTR(-ENOMEM);
+	if (!args->vec) {
+		seg->region = READ_ONCE(args->regions->region);
+		seg->len = args->data_len;
+		seg->offset = args->addr;
+	} else if (copy_from_user(seg, nvme_ng_ptr(args->addr),
+				  *nr * sizeof(*seg))) {
+		kfree(seg);
+		return ERR_PTR(-EFAULT);
+	}
+	for (i = 0; i < *nr; i++)
+		len += seg[i].len;
+	if (len <= max)
+		return seg;
+	kfree(seg);
+	return ERR_PTR(-EINVAL);
+}
+
+/* Find and describe the regions of a command in place. */
+static int nvme_ng_map_regions(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
+			       struct nvme_ctrl *ctrl, struct nvme_command *cmd,
+			       const struct nvme_ng_args *args)
+{
+	bool sgl = nvme_ng_has_sgl(ctrl, ns);
+	u8 opcode = cmd->common.opcode;
+	struct nvme_ng_segment *seg;
+	struct nvme_ng_open *open;
+	struct nvme_ng_path *path;
+	unsigned int nr;
+	dma_addr_t dma;
+	int ret;
+
+	path = nvme_ng_region_path(ns, args, &open);
+	if (IS_ERR_OR_NULL(path))
+		return path ? PTR_ERR(path) : -ENOENT;
+	seg = nvme_ng_copy_segments(args, &nr, nvme_ng_max(ctrl));
+	if (IS_ERR(seg))
+		return PTR_ERR(seg);
+
+	rcu_read_lock();
+	nc->epoch = nvme_ng_enter(open);
+	rcu_read_unlock();
+	ret = nvme_ng_import_segments(&nc->data, open, path, seg, nr, opcode,
+				      sgl);
+	kfree(seg);
+	if (!ret && args->metadata_len) {
+		rcu_read_lock();
+		ret = nvme_ng_meta_dma(open, path, args->regions,
+				       args->metadata_len, opcode, &dma);
+		rcu_read_unlock();
+		cmd->common.metadata = cpu_to_le64(dma);
+	}
+	if (!ret)
+		ret = nvme_ng_check_length(ns, cmd, sgl, nc->data.len,
+					   args->metadata_len);
+	if (!ret) {
+		nvme_ng_describe_nothing(sgl, cmd);
+		if (nc->data.mapped)
+			ret = nvme_ng_describe(&nc->data, nc->dev, sgl, cmd,
+					       &nc->lists);
+	}
+	if (ret) {
+		nvme_ng_cmd_end(nc);
+		nvme_ng_buf_release(&nc->data, false);
+	}
+	return ret;
+}
+
 /* Import, map and describe the buffers of a command in place. */
 static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 		       struct nvme_ctrl *ctrl, struct nvme_command *cmd,
@@ -267,8 +374,11 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 
 	nc->dev = ctrl->dev;
 	nc->lists = NULL;
+	nc->epoch = NULL;
 	nvme_ng_buf_init(&nc->data);
 	nvme_ng_buf_init(&nc->meta);
+	if (args->regions)
+		return nvme_ng_map_regions(nc, ns, ctrl, cmd, args);
 	ret = nvme_ng_import_data(nc, args, dir, nvme_ng_max(ctrl));
 	if (ret)
 		return ret;
@@ -321,7 +431,7 @@ static int nvme_ng_find_piece(struct nvme_ng_pdu *pdu, const struct iovec *iov,
 {
 	int ret;
 
-	pdu->pinned = !args->fixed;
+	pdu->data = args->fixed ? NVME_NG_FIXED : NVME_NG_PINNED;
 	if (args->fixed)
 		return nvme_ng_fixed_piece(iov, dir, args->fixed,
 					   args->issue_flags, page, offset);
@@ -341,7 +451,7 @@ static void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
 {
 	struct page *page = pfn_to_page(pdu->pfn);
 
-	if (pdu->pinned)
+	if (pdu->data == NVME_NG_PINNED)
 		unpin_user_pages_dirty_lock(&page, 1, dirty);
 }
 
@@ -387,10 +497,38 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 		nvme_ng_release_piece(pdu, false);
 		return -ENOMEM;
 	}
-	pdu->piece = true;
 	pdu->value = len;
 	nvme_ng_describe_one(pdu->dma, len, sgl, cmd);
 	return 0;
+}
+
+/*
+ * The same for a command whose data and metadata are in regions.
+ *
+ * Return: as nvme_ng_map_piece().
+ */
+static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
+			      struct nvme_command *cmd,
+			      const struct nvme_ng_args *args)
+{
+	struct nvme_ng_open *open;
+	struct nvme_ng_path *path;
+	int ret;
+
+	if (args->vec)
+		return 1;
+	path = nvme_ng_region_path(ns, args, &open);
+	if (IS_ERR_OR_NULL(path))
+		return path ? PTR_ERR(path) : -ENOENT;
+
+	rcu_read_lock();
+	pdu->data = NVME_NG_REGION;
+	pdu->epoch = nvme_ng_enter(open);
+	ret = nvme_ng_use_regions(open, path, args->regions, cmd);
+	rcu_read_unlock();
+	if (ret)
+		nvme_ng_leave(pdu->epoch);
+	return ret;
 }
 
 static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
@@ -464,7 +602,7 @@ static void nvme_ng_uring_end(struct io_uring_cmd *ioucmd,
 	u64 result = pdu->result;
 	int status = pdu->value;
 
-	if (pdu->piece) {
+	if (pdu->data != NVME_NG_BUFFERS) {
 		nvme_ng_release_piece(pdu, !status);
 	} else {
 		nvme_ng_cmd_free(nc);
@@ -480,13 +618,45 @@ static void nvme_ng_task_cb(NVME_NG_TW_ARGS)
 	nvme_ng_uring_end(nvme_ng_tw_ioucmd, nvme_ng_tw_flags);
 }
 
+/**
+ * nvme_ng_set_lean - remember the queue of a command without a request
+ * @ioucmd: the command
+ * @q: the queue
+ */
+void nvme_ng_set_lean(struct io_uring_cmd *ioucmd, struct nvme_ng_queue *q)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+
+	pdu->lean = q;
+	pdu->q = NULL;
+	pdu->data = NVME_NG_REGION;
+}
+
+/**
+ * nvme_ng_complete_in_task - complete a command of nvme_ng_set_lean()
+ * @ioucmd: the command
+ * @status: NVMe status, or a negative errno
+ * @result: dwords 0 and 1 of the completion
+ *
+ * Any context but one that holds the ring's uring_lock.
+ */
+void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
+			      u64 result)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+
+	pdu->value = status;
+	pdu->result = result;
+	nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
+}
+
 static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 {
 	struct io_uring_cmd *ioucmd = req->end_io_data;
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
 	struct nvme_ng_cmd *nc = pdu->cmd;
-	bool sleeps = pdu->pinned;
+	bool sleeps = false;
 	int status;
 
 	if (nvme_req(req)->flags & NVME_REQ_CANCELLED) {
@@ -496,16 +666,27 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 		if (!status)
 			status = blk_status_to_errno(err);
 	}
-	if (pdu->piece) {
-		dma_unmap_page(nvme_req(req)->ctrl->dev, pdu->dma, pdu->value,
-			       nvme_ng_dir(nvme_req(req)->cmd));
-		pdu->result = result;
-		pdu->value = status;
-	} else {
+	switch (pdu->data) {
+	case NVME_NG_BUFFERS:
 		nvme_ng_cmd_end(nc);
 		nc->result = result;
 		nc->status = status;
 		sleeps = nvme_ng_cmd_free_sleeps(nc);
+		break;
+	case NVME_NG_PINNED:
+		sleeps = true;
+		fallthrough;
+	case NVME_NG_FIXED:
+		dma_unmap_page(nvme_req(req)->ctrl->dev, pdu->dma, pdu->value,
+			       nvme_ng_dir(nvme_req(req)->cmd));
+		break;
+	case NVME_NG_REGION:
+		nvme_ng_leave(pdu->epoch);
+		break;
+	}
+	if (pdu->data != NVME_NG_BUFFERS) {
+		pdu->result = result;
+		pdu->value = status;
 	}
 	WRITE_ONCE(pdu->hctx, NULL);
 
@@ -530,9 +711,10 @@ static bool nvme_ng_must_wait(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 }
 
 static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-			       struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec)
+			       struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec,
+			       bool regions)
 {
-	const struct nvme_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
+	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	struct nvme_ng_args args = {
 		.vec		= vec,
@@ -568,8 +750,15 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	args.metadata = READ_ONCE(sqe->metadata);
 	args.metadata_len = READ_ONCE(sqe->metadata_len);
 	args.timeout_ms = READ_ONCE(sqe->timeout_ms);
-	if (ioucmd->flags & IORING_URING_CMD_FIXED)
+	if (regions) {
+		if (READ_ONCE(sqe->rsvd1) || READ_ONCE(sqe->rsvd2) ||
+		    ioucmd->flags & IORING_URING_CMD_FIXED)
+			return -EINVAL;
+		args.regions = sqe;
+		args.file = ioucmd->file;
+	} else if (ioucmd->flags & IORING_URING_CMD_FIXED) {
 		args.fixed = ioucmd;
+	}
 
 	if (unlikely(nvme_ng_must_wait(ctrl, ns, cmd.common.opcode))) {
 		if (issue_flags & IO_URING_F_NONBLOCK)
@@ -585,7 +774,11 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	req = nvme_ng_request(ctrl, ns, &cmd, &args);
 	if (IS_ERR(req))
 		return PTR_ERR(req);
-	ret = nvme_ng_map_piece(pdu, ns, ctrl, nvme_req(req)->cmd, &args);
+	if (regions)
+		ret = nvme_ng_map_region(pdu, ns, nvme_req(req)->cmd, &args);
+	else
+		ret = nvme_ng_map_piece(pdu, ns, ctrl, nvme_req(req)->cmd,
+					&args);
 	if (ret > 0) {
 		ret = -ENOMEM;
 		nc = kmalloc_obj(*nc);
@@ -597,7 +790,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 			goto out_free_request;
 		}
 		pdu->cmd = nc;
-		pdu->piece = false;
+		pdu->data = NVME_NG_BUFFERS;
 	} else if (ret) {
 		goto out_free_request;
 	}
@@ -630,10 +823,22 @@ static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	switch (ioucmd->cmd_op) {
 	case NVME_URING_CMD_IO:
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
-					   false);
+					   false, false);
 	case NVME_URING_CMD_IO_VEC:
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
-					   true);
+					   true, false);
+	case NVME_NG_URING_CMD_IO:
+		ret = 1;
+		if ((issue_flags & (IO_URING_F_IOPOLL | IO_URING_F_UNLOCKED)) ==
+		    IO_URING_F_IOPOLL)
+			ret = nvme_ng_lean_issue(ns, ioucmd);
+		if (ret <= 0)
+			return ret;
+		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
+					   false, true);
+	case NVME_NG_URING_CMD_IO_VEC:
+		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
+					   true, true);
 	default:
 		return -ENOTTY;
 	}
@@ -647,6 +852,9 @@ static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
 	struct blk_mq_hw_ctx *hctx;
 	int ret;
 
+	if (!q)
+		return nvme_ng_lean_poll(pdu->lean, nvme_ng_ring(ioucmd),
+					 poll_flags);
 	/* as long as the request lives, so does the queue */
 	rcu_read_lock();
 	hctx = READ_ONCE(pdu->hctx);
@@ -816,14 +1024,20 @@ static int nvme_ng_ioctl_limits(struct nvme_ns *ns, void __user *arg)
 }
 
 /* -ENOIOCTLCMD: left to the stock code */
-static long nvme_ng_ioctl(struct nvme_ns *ns, unsigned int cmd,
-			  void __user *arg, bool write)
+static long nvme_ng_ioctl(struct file *file, struct nvme_ns *ns,
+			  unsigned int cmd, void __user *arg)
 {
+	bool write = file->f_mode & FMODE_WRITE;
+
 	if (cmd == NVME_NG_IOCTL_LIMITS)
 		return nvme_ng_ioctl_limits(ns, arg);
+	if (cmd == NVME_NG_IOCTL_UNMAP)
+		return nvme_ng_ioctl_unmap(file, arg);
 	if (!nvme_ng_is_direct(ns->ctrl))
-		return -ENOIOCTLCMD;
+		return cmd == NVME_NG_IOCTL_MAP ? -EOPNOTSUPP : -ENOIOCTLCMD;
 	switch (cmd) {
+	case NVME_NG_IOCTL_MAP:
+		return nvme_ng_ioctl_map(file, ns, arg);
 	case NVME_IOCTL_IO_CMD:
 		return nvme_ng_ioctl_cmd(ns->ctrl, ns, arg, write);
 	case NVME_IOCTL_IO64_CMD:
@@ -876,7 +1090,7 @@ long nvme_ng_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	if (nvme_ng_is_admin_ioctl(cmd))
 		ret = nvme_ng_admin_ioctl(ns->ctrl, cmd, argp, write);
 	else
-		ret = nvme_ng_ioctl(ns, cmd, argp, write);
+		ret = nvme_ng_ioctl(file, ns, cmd, argp);
 	return ret == -ENOIOCTLCMD ? nvme_ns_chr_ioctl(file, cmd, arg) : ret;
 }
 
@@ -964,10 +1178,10 @@ int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 	switch (ioucmd->cmd_op) {
 	case NVME_URING_CMD_ADMIN:
 		return nvme_ng_uring_issue(ctrl, NULL, ioucmd, issue_flags,
-					   false);
+					   false, false);
 	case NVME_URING_CMD_ADMIN_VEC:
 		return nvme_ng_uring_issue(ctrl, NULL, ioucmd, issue_flags,
-					   true);
+					   true, false);
 	default:
 		return -ENOTTY;
 	}
@@ -1012,7 +1226,7 @@ long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
 		nvme_put_ctrl(ctrl);
 		goto out;
 	} else {
-		ret = nvme_ng_ioctl(ns, cmd, argp, write);
+		ret = nvme_ng_ioctl(file, ns, cmd, argp);
 	}
 	srcu_read_unlock(&head->srcu, srcu);
 out:

@@ -14,7 +14,6 @@
 #define NVME_NG_F_EXT_LBA	(1U << 1) /* metadata follows each block */
 #define NVME_NG_F_POLL		(1U << 2) /* there are queues to poll */
 #define NVME_NG_F_REGIONS	(1U << 3) /* memory can be mapped beforehand */
-#define NVME_NG_F_RING_QUEUES	(1U << 4) /* there are queues for one ring */
 
 /**
  * struct nvme_ng_limits - what a program needs to form commands
