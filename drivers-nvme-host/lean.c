@@ -28,7 +28,6 @@
  * struct nvme_ng_slot - a command in flight, by its Command Identifier
  * @ioucmd: the command, NULL if there is none
  * @path: from where it came
- * @epoch: that it is in
  * @deadline: jiffies at which it is aborted
  * @timeout: jiffies from start to @deadline
  * @aborted: it was, and gets as much time again
@@ -36,7 +35,6 @@
 struct nvme_ng_slot {
 	struct io_uring_cmd	*ioucmd;
 	struct nvme_ng_path	*path;
-	struct nvme_ng_epoch	*epoch;
 	unsigned long		deadline;
 	u32			timeout;
 	bool			aborted;
@@ -102,8 +100,15 @@ static bool nvme_ng_is_idle(const struct nvme_ng_queue *q)
 	return q->nr_free == q->nr_slots;
 }
 
+/* The last command of the path has ended; the queue's lock is held. */
+static noinline void nvme_ng_exit_path(struct nvme_ng_path *path)
+{
+	nvme_ng_leave(path->epoch);
+	percpu_ref_put(&path->ns->queue->q_usage_counter);
+}
+
 /* The end of a command; @q->lock is held. */
-static struct io_uring_cmd *nvme_ng_end_slot(struct nvme_ng_queue *q, u16 id)
+static inline struct io_uring_cmd *nvme_ng_end_slot(struct nvme_ng_queue *q, u16 id)
 {
 	struct nvme_ng_slot *slot = &q->slots[id];
 	struct io_uring_cmd *ioucmd = slot->ioucmd;
@@ -111,9 +116,8 @@ static struct io_uring_cmd *nvme_ng_end_slot(struct nvme_ng_queue *q, u16 id)
 
 	slot->ioucmd = NULL;
 	q->free[q->nr_free++] = id;
-	nvme_ng_leave(slot->epoch);
 	if (!--path->flying)
-		percpu_ref_put(&path->ns->queue->q_usage_counter);
+		nvme_ng_exit_path(path);
 	return ioucmd;
 }
 
@@ -234,12 +238,17 @@ void nvme_ng_release_queue(struct nvme_ng_path *path)
 	kref_put(&q->ref, nvme_ng_free_queue);
 }
 
-/* All of a command but data, metadata and its identifier. */
+/*
+ * All of a command but data, metadata and its identifier.  The program may
+ * change the entry at any time: each field is read once.
+ */
 static bool nvme_ng_copy_command(struct nvme_command *cmd,
-				 const struct nvme_ng_uring_cmd *sqe)
+				 const struct nvme_ng_uring_cmd *sqe, u32 nsid)
 {
-	/* the program may change the entry at any time: read each field once */
-	cmd->common.nsid = cpu_to_le32(READ_ONCE(sqe->nsid));
+	if (READ_ONCE(sqe->flags) || READ_ONCE(sqe->rsvd1) ||
+	    READ_ONCE(sqe->rsvd2) || READ_ONCE(sqe->nsid) != nsid)
+		return false;
+	cmd->common.nsid = cpu_to_le32(nsid);
 	cmd->common.cdw2[0] = cpu_to_le32(READ_ONCE(sqe->cdw2));
 	cmd->common.cdw2[1] = cpu_to_le32(READ_ONCE(sqe->cdw3));
 	cmd->common.cdw10 = cpu_to_le32(READ_ONCE(sqe->cdw10));
@@ -248,16 +257,27 @@ static bool nvme_ng_copy_command(struct nvme_command *cmd,
 	cmd->common.cdw13 = cpu_to_le32(READ_ONCE(sqe->cdw13));
 	cmd->common.cdw14 = cpu_to_le32(READ_ONCE(sqe->cdw14));
 	cmd->common.cdw15 = cpu_to_le32(READ_ONCE(sqe->cdw15));
-	return !READ_ONCE(sqe->flags) && !READ_ONCE(sqe->rsvd1) &&
-		!READ_ONCE(sqe->rsvd2);
+	return true;
 }
 
-/* Can @ring send a command for @path now?  @q->lock is held. */
-static bool nvme_ng_may_enter(struct nvme_ng_queue *q,
+/* The first command of a path; the queue's lock is held. */
+static noinline bool nvme_ng_enter_path(struct nvme_ng_open *open,
+					struct nvme_ng_path *path)
+{
+	if (!percpu_ref_tryget_live(&path->ns->queue->q_usage_counter))
+		return false;
+	path->epoch = nvme_ng_enter(open);
+	return true;
+}
+
+/*
+ * Can @ring send a command for @path now?  Those in flight are of one epoch: in
+ * a new one, others go through blk-mq until they have ended.  @q->lock is held.
+ */
+static bool nvme_ng_may_issue(struct nvme_ng_queue *q,
+			      struct nvme_ng_open *open,
 			      struct nvme_ng_path *path, const void *ring)
 {
-	struct percpu_ref *usage = &path->ns->queue->q_usage_counter;
-
 	if (unlikely(!q->live || !q->nr_free))
 		return false;
 	if (unlikely(q->owner != ring)) {
@@ -265,15 +285,15 @@ static bool nvme_ng_may_enter(struct nvme_ng_queue *q,
 			return false;
 		q->owner = ring;
 	}
-	/* one reference for all that are in flight */
-	return path->flying ? !percpu_ref_is_dying(usage) :
-			      percpu_ref_tryget_live(usage);
+	if (unlikely(!path->flying))
+		return nvme_ng_enter_path(open, path);
+	return path->epoch == nvme_ng_epoch(open) &&
+		!percpu_ref_is_dying(&path->ns->queue->q_usage_counter);
 }
 
-static void nvme_ng_submit(struct nvme_ng_queue *q,
-			   const struct nvme_command *cmd)
+/* The command at the tail is complete. */
+static void nvme_ng_submit(struct nvme_ng_queue *q)
 {
-	memcpy(&q->sqes[q->sq_tail], cmd, sizeof(*cmd));
 	if (++q->sq_tail == q->depth)
 		q->sq_tail = 0;
 	if (q->plugged)
@@ -298,11 +318,11 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
 	const void *ring = nvme_ng_ring(ioucmd);
 	u32 timeout_ms = READ_ONCE(sqe->timeout_ms);
-	struct nvme_ng_epoch *epoch;
 	struct nvme_ng_path *path;
 	struct nvme_ng_queue *q;
 	struct nvme_ng_slot *slot;
-	struct nvme_command cmd;
+	struct nvme_command *cmd;
+	struct nvme_ng_pdu *pdu;
 	u8 opcode;
 	u16 id;
 	int ret;
@@ -317,38 +337,39 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 			return 1;
 	}
 	opcode = READ_ONCE(sqe->opcode);
-	if (unlikely(opcode >= ARRAY_SIZE(path->op)))
+	if (unlikely(opcode >= ARRAY_SIZE(path->op) ||
+		     !path->op[opcode % ARRAY_SIZE(path->op)]))
 		return 1;
-	if (unlikely(!path->op[array_index_nospec(opcode,
-						  ARRAY_SIZE(path->op))]))
-		return 1;
-	cmd.common.opcode = opcode;
-	if (unlikely(!nvme_ng_copy_command(&cmd, sqe) ||
-		     le32_to_cpu(cmd.common.nsid) != ns->head->ns_id))
-		return -EINVAL;
 
 	spin_lock(&q->lock);
 	ret = 1;
-	if (unlikely(!nvme_ng_may_enter(q, path, ring)))
+	if (unlikely(!nvme_ng_may_issue(q, open, path, ring)))
 		goto out_unlock;
-	epoch = nvme_ng_enter(open);
-	ret = nvme_ng_use_regions(open, path, sqe, &cmd);
+	/* in place: the controller does not look beyond the tail */
+	cmd = &q->sqes[q->sq_tail];
+	cmd->common.opcode = opcode;
+	ret = -EINVAL;
+	if (unlikely(!nvme_ng_copy_command(cmd, sqe, ns->head->ns_id)))
+		goto out_exit;
+	ret = nvme_ng_use_regions(open, path, sqe, cmd);
 	if (unlikely(ret))
-		goto out_leave;
+		goto out_exit;
 
 	id = q->free[--q->nr_free];
-	cmd.common.command_id = id;
+	cmd->common.command_id = id;
 	slot = &q->slots[id];
 	slot->ioucmd = ioucmd;
 	slot->path = path;
-	slot->epoch = epoch;
 	slot->timeout = timeout_ms ? msecs_to_jiffies(timeout_ms) :
 				     ns->queue->rq_timeout;
 	slot->deadline = jiffies + slot->timeout;
 	slot->aborted = false;
 	path->flying++;
-	nvme_ng_set_lean(ioucmd, q);
-	nvme_ng_submit(q, &cmd);
+	pdu = nvme_ng_pdu(ioucmd);
+	pdu->lean = q;
+	pdu->q = NULL;
+	pdu->data = NVME_NG_REGION;
+	nvme_ng_submit(q);
 	if (unlikely(!q->ticking)) {
 		q->ticking = true;
 		queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
@@ -356,10 +377,9 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	spin_unlock(&q->lock);
 	return -EIOCBQUEUED;
 
-out_leave:
-	nvme_ng_leave(epoch);
+out_exit:
 	if (!path->flying)
-		percpu_ref_put(&ns->queue->q_usage_counter);
+		nvme_ng_exit_path(path);
 out_unlock:
 	spin_unlock(&q->lock);
 	return ret;

@@ -41,48 +41,6 @@ struct nvme_ng_cmd {
 	int			status;
 };
 
-/* where the data of a command is */
-enum {
-	NVME_NG_BUFFERS,	/* &nvme_ng_pdu.cmd */
-	NVME_NG_FIXED,		/* in one piece of a registered buffer */
-	NVME_NG_PINNED,		/* in page @pfn, with a pin of ours */
-	NVME_NG_REGION,		/* in regions that &nvme_ng_pdu.epoch keeps */
-};
-
-/**
- * struct nvme_ng_pdu - what is kept in the io_uring command
- * @hctx: the hardware queue to poll, NULL once the request has ended
- * @lean: the queue without requests to poll, where @q is NULL
- * @q: the queue, alive as long as a request of it is
- * @cmd: the command, if NVME_NG_BUFFERS
- * @dma: where the data is, until the request ends
- * @epoch: that the command is in, until the request ends
- * @result: dwords 0 and 1 of the completion, from then on
- * @data: where the data is, one of the above
- * @pfn: page frame number
- * @value: bytes at @dma until the request ends, then the NVMe status or a
- *	negative errno
- *
- * A ring may poll while another one reaps its completion: @hctx tells, and
- * RCU keeps @q long enough to try for a reference.
- */
-struct nvme_ng_pdu {
-	union {
-		struct blk_mq_hw_ctx	*hctx;
-		struct nvme_ng_queue	*lean;
-	};
-	struct request_queue	*q;
-	union {
-		struct nvme_ng_cmd	*cmd;
-		dma_addr_t		dma;
-		struct nvme_ng_epoch	*epoch;
-		u64			result;
-	};
-	u64			data:2;
-	u64			pfn:40;
-	s64			value:22;
-};
-
 #define NVME_NG_PIECE_MAX	0x100000U
 
 /**
@@ -111,12 +69,6 @@ struct nvme_ng_args {
 	struct io_uring_cmd	*fixed;
 	unsigned int		issue_flags;
 };
-
-static struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
-{
-	BUILD_BUG_ON(sizeof(struct nvme_ng_pdu) > sizeof(ioucmd->pdu));
-	return (struct nvme_ng_pdu *)&ioucmd->pdu;
-}
 
 static void __user *nvme_ng_ptr(u64 val)
 {
@@ -250,13 +202,9 @@ static int nvme_ng_check_length(struct nvme_ns *ns,
 				const struct nvme_command *cmd, bool sgl,
 				u32 data_len, u32 meta_len)
 {
-	u64 data, meta;
+	int ret = nvme_ng_exceeds(ns, cmd, sgl, data_len, meta_len);
 
-	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
-		return sgl || capable(CAP_SYS_ADMIN) ? 0 : -EACCES;
-	if (meta > meta_len || (!sgl && data > data_len))
-		return -EINVAL;
-	return 0;
+	return ret <= 0 || capable(CAP_SYS_ADMIN) ? min(ret, 0) : -EACCES;
 }
 
 /* The most that a vectored command can have, as for struct iovec */
@@ -323,7 +271,6 @@ static int nvme_ng_map_regions(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	struct nvme_ng_open *open;
 	struct nvme_ng_path *path;
 	unsigned int nr;
-	dma_addr_t dma;
 	int ret;
 
 	path = nvme_ng_region_path(ns, args, &open);
@@ -341,10 +288,9 @@ static int nvme_ng_map_regions(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	kfree(seg);
 	if (!ret && args->metadata_len) {
 		rcu_read_lock();
-		ret = nvme_ng_meta_dma(open, path, args->regions,
-				       args->metadata_len, opcode, &dma);
+		ret = nvme_ng_use_meta(open, path, args->regions,
+				       args->metadata_len, cmd);
 		rcu_read_unlock();
-		cmd->common.metadata = cpu_to_le64(dma);
 	}
 	if (!ret)
 		ret = nvme_ng_check_length(ns, cmd, sgl, nc->data.len,
@@ -619,21 +565,7 @@ static void nvme_ng_task_cb(NVME_NG_TW_ARGS)
 }
 
 /**
- * nvme_ng_set_lean - remember the queue of a command without a request
- * @ioucmd: the command
- * @q: the queue
- */
-void nvme_ng_set_lean(struct io_uring_cmd *ioucmd, struct nvme_ng_queue *q)
-{
-	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
-
-	pdu->lean = q;
-	pdu->q = NULL;
-	pdu->data = NVME_NG_REGION;
-}
-
-/**
- * nvme_ng_complete_in_task - complete a command of nvme_ng_set_lean()
+ * nvme_ng_complete_in_task - complete a command that had no request
  * @ioucmd: the command
  * @status: NVMe status, or a negative errno
  * @result: dwords 0 and 1 of the completion
@@ -818,8 +750,15 @@ static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 {
 	int ret = nvme_ng_uring_check(issue_flags);
 
-	if (ret)
+	if (unlikely(ret))
 		return ret;
+	if (ioucmd->cmd_op == NVME_NG_URING_CMD_IO &&
+	    (issue_flags & (IO_URING_F_IOPOLL | IO_URING_F_UNLOCKED)) ==
+	    IO_URING_F_IOPOLL) {
+		ret = nvme_ng_lean_issue(ns, ioucmd);
+		if (likely(ret <= 0))
+			return ret;
+	}
 	switch (ioucmd->cmd_op) {
 	case NVME_URING_CMD_IO:
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
@@ -828,12 +767,6 @@ static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
 					   true, false);
 	case NVME_NG_URING_CMD_IO:
-		ret = 1;
-		if ((issue_flags & (IO_URING_F_IOPOLL | IO_URING_F_UNLOCKED)) ==
-		    IO_URING_F_IOPOLL)
-			ret = nvme_ng_lean_issue(ns, ioucmd);
-		if (ret <= 0)
-			return ret;
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
 					   false, true);
 	case NVME_NG_URING_CMD_IO_VEC:

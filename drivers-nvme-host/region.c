@@ -26,8 +26,6 @@
 /* pages pinned at a time, one page of pointers */
 #define NVME_NG_PIN_PAGES	(PAGE_SIZE / sizeof(struct page *))
 
-/* the last entry of a page points to the next one */
-#define NVME_NG_PRPS		(NVME_CTRL_PAGE_SIZE / sizeof(__le64) - 1)
 /* entries by which the second table is shifted, see nvme_ng_span_prps() */
 #define NVME_NG_PRP_SHIFT	(NVME_NG_PRPS / 2)
 
@@ -361,17 +359,6 @@ static int nvme_ng_survey_piece(void *data, dma_addr_t dma, u64 len)
 	return 0;
 }
 
-/* Where a table has the entry of a page */
-static __le64 *nvme_ng_prp(const struct nvme_ng_prps *prps, u32 index,
-			   dma_addr_t *dma)
-{
-	u32 page = index / NVME_NG_PRPS, slot = index % NVME_NG_PRPS;
-
-	if (dma)
-		*dma = prps->page[page].dma + slot * sizeof(__le64);
-	return &prps->page[page].entry[slot];
-}
-
 static u32 nvme_ng_prp_shift(unsigned int table)
 {
 	return table ? NVME_NG_PRP_SHIFT : 0;
@@ -507,16 +494,20 @@ out_unlock:
 	return ERR_PTR(ret);
 }
 
-/*
- * Describe a part of a region by the entries of its tables.
+/**
+ * nvme_ng_span_prps - describe a part of a region by the entries of its tables
+ * @view: has tables
+ * @at: from the start of the page in which the region begins
+ * @len: at least 1, within the region
+ * @dptr: set
  *
  * A controller takes the last entry of a page for data if no more than one
  * entry is left, and for the address of more entries otherwise.  The tables
  * have an address there, so a list whose very last entry comes first in a page
  * of the one is taken from the other, where it does not.
  */
-static void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
-			      union nvme_data_ptr *dptr)
+void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
+		       union nvme_data_ptr *dptr)
 {
 	u32 first = at / NVME_CTRL_PAGE_SIZE;
 	u32 last = (at + len - 1) / NVME_CTRL_PAGE_SIZE;
@@ -535,30 +526,6 @@ static void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
 			    first + 1 + nvme_ng_prp_shift(table), &list);
 		dptr->prp2 = cpu_to_le64(list);
 	}
-}
-
-/*
- * Describe a part of a region, which takes the same time for any length.
- *
- * Return: the flags of the command; -EINVAL where the controller cannot take
- * the address or the length.
- */
-static int nvme_ng_span(const struct nvme_ng_view *view, u64 offset, u32 len,
-			union nvme_data_ptr *dptr)
-{
-	u64 at = view->offset + offset;
-
-	if (likely(nvme_ng_view_is_block(view))) {
-		if (unlikely((at | len) & view->align))
-			return -EINVAL;
-		nvme_ng_sgl_set(&dptr->sgl, view->dma + offset, len,
-				NVME_SGL_FMT_DATA_DESC);
-		return NVME_CMD_SGL_METABUF;
-	}
-	if (at & 3)
-		return -EINVAL;
-	nvme_ng_span_prps(view, at, len, dptr);
-	return 0;
 }
 
 /* How much of @len bytes at @offset is in one piece, and where. */
@@ -582,23 +549,23 @@ static u32 nvme_ng_piece(const struct nvme_ng_view *view, u64 offset, u32 len,
 }
 
 /**
- * nvme_ng_meta_dma - where the metadata of a command is
+ * nvme_ng_use_meta - fill in the metadata pointer of a command
  * @open: the file, whose epoch the caller is in
  * @path: where the command goes
  * @sqe: names the metadata
  * @len: bytes of it, at least 1
- * @opcode: opcode of the command
- * @dma: set
+ * @cmd: the command
  *
  * RCU.  Return: 0; -ENOENT; -EFAULT; -EINVAL if the metadata is too long, not
  * in one piece for the controller, or its address no multiple of 4.
  */
-int nvme_ng_meta_dma(struct nvme_ng_open *open, struct nvme_ng_path *path,
-		     const struct nvme_ng_uring_cmd *sqe, u32 len, u8 opcode,
-		     dma_addr_t *dma)
+int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
+		     const struct nvme_ng_uring_cmd *sqe, u32 len,
+		     struct nvme_command *cmd)
 {
 	u64 offset = READ_ONCE(sqe->metadata);
 	struct nvme_ng_view *view;
+	dma_addr_t dma;
 
 	if (len > nvme_ng_max_metadata(path->ns))
 		return -EINVAL;
@@ -606,74 +573,32 @@ int nvme_ng_meta_dma(struct nvme_ng_open *open, struct nvme_ng_path *path,
 				 READ_ONCE(sqe->meta_region));
 	if (!view)
 		return -ENOENT;
-	if (!nvme_ng_in_view(view, offset, len, opcode))
+	if (!nvme_ng_in_view(view, offset, len, cmd->common.opcode))
 		return -EFAULT;
-	if (nvme_ng_piece(view, offset, len, dma) < len || *dma & 3)
+	if (nvme_ng_piece(view, offset, len, &dma) < len || dma & 3)
 		return -EINVAL;
+	cmd->common.metadata = cpu_to_le64(dma);
 	return 0;
 }
 
 /**
- * nvme_ng_use_regions - fill in the data and metadata pointers of a command
- * @open: the file, whose epoch the caller is in
- * @path: where the command goes
- * @sqe: names data and metadata; each field is read once
- * @cmd: the command, otherwise complete
+ * nvme_ng_exceeds - can a command make the controller go beyond its buffers
+ * @ns: the namespace
+ * @cmd: the command
+ * @block: the controller is told the length of the data
+ * @len: bytes of data
+ * @meta_len: bytes of metadata
  *
- * RCU.  Return: 0; 1 if the data can only be described by a list, or only be
- * sent with privilege; -ENOENT, -EFAULT or -EINVAL, see <linux/nvme_ng.h>.
+ * Return: 0 if it cannot; -EINVAL if it can; 1 if that is not known.
  */
-int nvme_ng_use_regions(struct nvme_ng_open *open, struct nvme_ng_path *path,
-			const struct nvme_ng_uring_cmd *sqe,
-			struct nvme_command *cmd)
+int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
+		    bool block, u32 len, u32 meta_len)
 {
-	u32 len = READ_ONCE(sqe->data_len);
-	u32 meta_len = READ_ONCE(sqe->metadata_len);
-	u8 opcode = cmd->common.opcode;
-	struct nvme_ns *ns = path->ns;
-	struct nvme_ng_view *view;
-	bool block;
 	u64 data, meta;
-	int ret;
 
-	cmd->common.metadata = 0;
-	if (likely(len)) {
-		u64 offset = READ_ONCE(sqe->addr);
-
-		if (len > nvme_ng_max(ns->ctrl))
-			return -EINVAL;
-		view = nvme_ng_find_view(open, path->device,
-					 READ_ONCE(sqe->region));
-		if (unlikely(!view))
-			return -ENOENT;
-		if (unlikely(!nvme_ng_in_view(view, offset, len, opcode)))
-			return -EFAULT;
-		block = nvme_ng_view_is_block(view);
-		ret = nvme_ng_span(view, offset, len, &cmd->common.dptr);
-		if (unlikely(ret < 0))
-			return ret;
-		cmd->common.flags = ret;
-	} else {
-		block = nvme_ng_has_sgl(ns->ctrl, ns);
-		nvme_ng_describe_nothing(block, cmd);
-	}
-	if (unlikely(meta_len)) {
-		dma_addr_t dma;
-
-		ret = nvme_ng_meta_dma(open, path, sqe, meta_len, opcode, &dma);
-		if (ret)
-			return ret;
-		cmd->common.metadata = cpu_to_le64(dma);
-	}
-
-	/* what is not described with a length must not be exceeded */
-	if (unlikely(!block || nvme_ng_format(ns)->ms)) {
-		if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
-			return !block;
-		if (meta > meta_len || (!block && data > len))
-			return -EINVAL;
-	}
-	return 0;
+	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
+		return !block;
+	return meta > meta_len || (!block && data > len) ? -EINVAL : 0;
 }
 
 /**

@@ -19,6 +19,9 @@
 #include <linux/workqueue.h>
 #include "ng.h"
 
+/* the last entry of a page points to the next one */
+#define NVME_NG_PRPS	(NVME_CTRL_PAGE_SIZE / sizeof(__le64) - 1)
+
 struct dma_buf;
 struct dma_buf_attachment;
 struct nvme_ng_queue;
@@ -159,7 +162,8 @@ struct nvme_ng_table {
  * @queue: queue pair that a ring has through this file, or NULL; changed under
  *	&nvme_ng_device.lock
  * @flying: commands in @queue, protected by the queue's lock; while there are
- *	any a reference to the namespace's request queue is held
+ *	any they hold @epoch and a reference to the namespace's request queue
+ * @epoch: in which all commands in @queue are
  * @op: NVME_NG_OP_* of each opcode below 80h
  */
 struct nvme_ng_path {
@@ -168,6 +172,7 @@ struct nvme_ng_path {
 	struct nvme_ng_device		*device;
 	struct nvme_ng_queue		*queue;
 	unsigned int			flying;
+	struct nvme_ng_epoch		*epoch;
 	u8				op[128];
 };
 
@@ -203,13 +208,19 @@ static inline struct nvme_ng_path *nvme_ng_find_path(struct nvme_ng_open *open,
 	return p;
 }
 
+/* Who sees an epoch does not see the regions unmapped before it. */
+static inline struct nvme_ng_epoch *nvme_ng_epoch(struct nvme_ng_open *open)
+{
+	return smp_load_acquire((struct nvme_ng_epoch **)&open->epoch);
+}
+
 /* Enter the current epoch.  RCU. */
 static inline struct nvme_ng_epoch *nvme_ng_enter(struct nvme_ng_open *open)
 {
 	struct nvme_ng_epoch *epoch;
 
 	do {
-		epoch = nvme_ng_rcu(open->epoch);
+		epoch = nvme_ng_epoch(open);
 	} while (unlikely(!refcount_inc_not_zero(&epoch->ref)));
 	return epoch;
 }
@@ -259,16 +270,116 @@ static inline bool nvme_ng_view_is_block(const struct nvme_ng_view *view)
 	return view->one && view->sgl;
 }
 
-int nvme_ng_use_regions(struct nvme_ng_open *open, struct nvme_ng_path *path,
-			const struct nvme_ng_uring_cmd *sqe,
-			struct nvme_command *cmd);
+/* Where a table has the entry of a page */
+static inline __le64 *nvme_ng_prp(const struct nvme_ng_prps *prps, u32 index,
+			   dma_addr_t *dma)
+{
+	u32 page = index / NVME_NG_PRPS, slot = index % NVME_NG_PRPS;
+
+	if (dma)
+		*dma = prps->page[page].dma + slot * sizeof(__le64);
+	return &prps->page[page].entry[slot];
+}
+
+void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
+		       union nvme_data_ptr *dptr);
+
+/*
+ * Describe a part of a region, which takes the same time for any length.
+ *
+ * Return: the flags of the command, with NVME_CMD_SGL_METABUF if the length is
+ * part of the description; -EINVAL where the controller cannot take the
+ * address or the length.
+ */
+static inline int nvme_ng_span(const struct nvme_ng_view *view, u64 offset,
+			       u32 len, union nvme_data_ptr *dptr)
+{
+	u64 at = view->offset + offset;
+	dma_addr_t dma = view->dma + offset;
+	bool block = view->one;
+
+	if (!block && at % NVME_CTRL_PAGE_SIZE + len <= NVME_CTRL_PAGE_SIZE) {
+		block = true;
+		dma = le64_to_cpu(*nvme_ng_prp(view->prps[0],
+					       at / NVME_CTRL_PAGE_SIZE, NULL)) +
+			at % NVME_CTRL_PAGE_SIZE;
+	}
+	if (likely(block && view->sgl)) {
+		if (unlikely((at | len) & view->align))
+			return -EINVAL;
+		nvme_ng_sgl_set(&dptr->sgl, dma, len, NVME_SGL_FMT_DATA_DESC);
+		return NVME_CMD_SGL_METABUF;
+	}
+	if (at & 3)
+		return -EINVAL;
+	nvme_ng_span_prps(view, at, len, dptr);
+	return 0;
+}
+
+int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
+		     const struct nvme_ng_uring_cmd *sqe, u32 len,
+		     struct nvme_command *cmd);
+int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
+		    bool block, u32 len, u32 meta_len);
+
+/*
+ * Fill in the data and metadata pointers of a command.
+ *
+ * @open is the file, whose epoch the caller is in, @path where the command goes.
+ * Each field of @sqe is read once.  RCU.
+ *
+ * Return: 0; 1 if the data can only be described by a list, or only be
+ * sent with privilege; -ENOENT, -EFAULT or -EINVAL, see <linux/nvme_ng.h>.
+ */
+static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
+				      struct nvme_ng_path *path,
+				      const struct nvme_ng_uring_cmd *sqe,
+				      struct nvme_command *cmd)
+{
+	u32 len = READ_ONCE(sqe->data_len);
+	u32 meta_len = READ_ONCE(sqe->metadata_len);
+	u8 opcode = cmd->common.opcode;
+	struct nvme_ns *ns = path->ns;
+	struct nvme_ng_view *view;
+	bool block;
+	int ret;
+
+	cmd->common.metadata = 0;
+	if (likely(len)) {
+		u64 offset = READ_ONCE(sqe->addr);
+
+		if (len > nvme_ng_max(ns->ctrl))
+			return -EINVAL;
+		view = nvme_ng_find_view(open, path->device,
+					 READ_ONCE(sqe->region));
+		if (unlikely(!view))
+			return -ENOENT;
+		if (unlikely(!nvme_ng_in_view(view, offset, len, opcode)))
+			return -EFAULT;
+		ret = nvme_ng_span(view, offset, len, &cmd->common.dptr);
+		if (unlikely(ret < 0))
+			return ret;
+		cmd->common.flags = ret;
+		block = ret;
+	} else {
+		block = nvme_ng_has_sgl(ns->ctrl, ns);
+		nvme_ng_describe_nothing(block, cmd);
+	}
+	if (unlikely(meta_len)) {
+		ret = nvme_ng_use_meta(open, path, sqe, meta_len, cmd);
+		if (ret)
+			return ret;
+	}
+	/* what is not described with a length must not be exceeded */
+	if (unlikely(!block || nvme_ng_format(ns)->ms))
+		return nvme_ng_exceeds(ns, cmd, block, len, meta_len);
+	return 0;
+}
+
 int nvme_ng_import_segments(struct nvme_ng_buf *buf, struct nvme_ng_open *open,
 			    struct nvme_ng_path *path,
 			    const struct nvme_ng_segment *seg, unsigned int nr,
 			    u8 opcode, bool sgl);
-int nvme_ng_meta_dma(struct nvme_ng_open *open, struct nvme_ng_path *path,
-		     const struct nvme_ng_uring_cmd *sqe, u32 len, u8 opcode,
-		     dma_addr_t *dma);
 
 struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 				      struct nvme_ns *ns);
@@ -282,7 +393,56 @@ int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
 void nvme_ng_release_queue(struct nvme_ng_path *path);
 
 /* passthru.c */
-void nvme_ng_set_lean(struct io_uring_cmd *ioucmd, struct nvme_ng_queue *q);
+struct nvme_ng_cmd;
+
+/* where the data of a command is */
+enum {
+	NVME_NG_BUFFERS,	/* &nvme_ng_pdu.cmd */
+	NVME_NG_FIXED,		/* in one piece of a registered buffer */
+	NVME_NG_PINNED,		/* in page @pfn, with a pin of ours */
+	NVME_NG_REGION,		/* in regions that &nvme_ng_pdu.epoch keeps */
+};
+
+/**
+ * struct nvme_ng_pdu - what is kept in the io_uring command
+ * @hctx: the hardware queue to poll, NULL once the request has ended
+ * @lean: the queue without requests to poll, where @q is NULL
+ * @q: the queue, alive as long as a request of it is
+ * @cmd: the command, if NVME_NG_BUFFERS
+ * @dma: where the data is, until the request ends
+ * @epoch: that the command is in, until the request ends
+ * @result: dwords 0 and 1 of the completion, from then on
+ * @data: where the data is, one of the above
+ * @pfn: page frame number
+ * @value: bytes at @dma until the request ends, then the NVMe status or a
+ *	negative errno
+ *
+ * A ring may poll while another one reaps its completion: @hctx tells, and
+ * RCU keeps @q long enough to try for a reference.
+ */
+struct nvme_ng_pdu {
+	union {
+		struct blk_mq_hw_ctx	*hctx;
+		struct nvme_ng_queue	*lean;
+	};
+	struct request_queue	*q;
+	union {
+		struct nvme_ng_cmd	*cmd;
+		dma_addr_t		dma;
+		struct nvme_ng_epoch	*epoch;
+		u64			result;
+	};
+	u64			data:2;
+	u64			pfn:40;
+	s64			value:22;
+};
+
+static inline struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
+{
+	BUILD_BUG_ON(sizeof(struct nvme_ng_pdu) > sizeof(ioucmd->pdu));
+	return (struct nvme_ng_pdu *)&ioucmd->pdu;
+}
+
 void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
 			      u64 result);
 
