@@ -338,7 +338,8 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	}
 	opcode = READ_ONCE(sqe->opcode);
 	if (unlikely(opcode >= ARRAY_SIZE(path->op) ||
-		     !path->op[opcode % ARRAY_SIZE(path->op)]))
+		     !path->op[opcode % ARRAY_SIZE(path->op)] ||
+		     ioucmd->flags & IORING_URING_CMD_FIXED))
 		return 1;
 
 	spin_lock(&q->lock);
@@ -396,17 +397,19 @@ out_unlock:
 int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
 		      unsigned int poll_flags)
 {
+	bool ours;
 	int n;
 
 	do {
 		n = 0;
 		spin_lock(&q->lock);
 		q->polled = true;
-		/* what the ring polls for may have been completed otherwise */
-		if (likely(q->live && q->owner == ring))
+		ours = q->live && q->owner == ring;
+		if (likely(ours))
 			n = nvme_ng_reap(q, true);
 		spin_unlock(&q->lock);
-		if (n || poll_flags & BLK_POLL_ONESHOT)
+		/* what the ring polls for may have been completed otherwise */
+		if (n || !ours || poll_flags & BLK_POLL_ONESHOT)
 			return n;
 		if (signal_pending(current))
 			return 1;

@@ -806,7 +806,8 @@ static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
 			break;
 		}
 		cpu_relax();
-	} while (!need_resched());
+		/* another ring may have found the completion */
+	} while (!need_resched() && READ_ONCE(pdu->hctx));
 	percpu_ref_put(&q->q_usage_counter);
 	return ret;
 }

@@ -661,6 +661,9 @@ again:
 		}
 	}
 	if (buf->premapped) {
+		/* a handle may have come to mean another region meanwhile */
+		if (pieces != buf->dev.nents)
+			return -ENOENT;
 		buf->dev_len = buf->len;
 		return 0;
 	}

@@ -357,8 +357,9 @@ static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
 		if (unlikely(!nvme_ng_in_view(view, offset, len, opcode)))
 			return -EFAULT;
 		ret = nvme_ng_span(view, offset, len, &cmd->common.dptr);
+		/* a Scatter Gather List may take what PRP entries cannot */
 		if (unlikely(ret < 0))
-			return ret;
+			return view->sgl ? 1 : ret;
 		cmd->common.flags = ret;
 		block = ret;
 	} else {

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <linux/udmabuf.h>
+
+#include "region.h"
+
+const struct nt_mode nt_modes[NT_MODES] = {
+	{ "irq", 0 },
+	{ "defer", IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN },
+	{ "sqpoll", IORING_SETUP_SQPOLL },
+	{ "iopoll", IORING_SETUP_IOPOLL },
+	{ "iopoll+defer", IORING_SETUP_IOPOLL | IORING_SETUP_SINGLE_ISSUER |
+	  IORING_SETUP_DEFER_TASKRUN },
+	{ "iopoll+sqpoll", IORING_SETUP_IOPOLL | IORING_SETUP_SQPOLL },
+};
+
+const char *nt_kind_name(enum nt_kind kind)
+{
+	static const char *const names[] = {
+		"small pages", "THP", "hugetlb", "shared", "memfd", "dma-buf",
+	};
+
+	return names[kind];
+}
+
+static void *map_anonymous(size_t len, int flags)
+{
+	void *at = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			MAP_ANONYMOUS | flags, -1, 0);
+
+	if (at == MAP_FAILED)
+		nt_die("cannot get %zu bytes: %m", len);
+	return at;
+}
+
+static void *map_memfd(size_t len, int *fd)
+{
+	void *at;
+
+	*fd = memfd_create("nvme-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd < 0 || ftruncate(*fd, len) ||
+	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK))
+		nt_die("cannot make a memfd: %m");
+	at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	if (at == MAP_FAILED)
+		nt_die("cannot map a memfd: %m");
+	return at;
+}
+
+static int make_dmabuf(int memfd, size_t len)
+{
+	struct udmabuf_create create = {
+		.memfd = memfd,
+		.flags = UDMABUF_FLAGS_CLOEXEC,
+		.size = len,
+	};
+	int fd = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), dmabuf;
+
+	if (fd < 0)
+		return -1;
+	dmabuf = ioctl(fd, UDMABUF_CREATE, &create);
+	if (dmabuf < 0)
+		nt_die("cannot make a dma-buf: %m");
+	close(fd);
+	return dmabuf;
+}
+
+static void reserve_huge(unsigned long pages)
+{
+	FILE *f = fopen("/proc/sys/vm/nr_hugepages", "w");
+
+	if (!f || fprintf(f, "%lu\n", pages) < 0 || fclose(f))
+		nt_die("cannot reserve huge pages: %m");
+}
+
+/* Memory of @len bytes, a multiple of 2 MiB; false if the kernel has no such. */
+bool nt_area_make(enum nt_kind kind, size_t len, struct nt_area *area)
+{
+	size_t i, pages = len / NT_PAGE;
+	unsigned char *at = NULL;
+	int memfd;
+
+	area->len = len;
+	area->dmabuf = -1;
+	switch (kind) {
+	case NT_SMALL:
+		at = map_anonymous(len, MAP_PRIVATE);
+		if (madvise(at, len, MADV_NOHUGEPAGE))
+			nt_die("cannot get small pages: %m");
+		for (i = 0; i < pages; i++)
+			at[i * 649 % pages * NT_PAGE] = 1;
+		break;
+	case NT_THP:
+		at = map_anonymous(len + NT_HUGE, MAP_PRIVATE);
+		at += -(uintptr_t)at % NT_HUGE;
+		if (madvise(at, len, MADV_HUGEPAGE))
+			nt_die("no transparent huge pages: %m");
+		break;
+	case NT_HUGETLB:
+		reserve_huge(len / NT_HUGE + 2);
+		at = map_anonymous(len, MAP_PRIVATE | MAP_HUGETLB);
+		break;
+	case NT_SHARED:
+		at = map_anonymous(len, MAP_SHARED);
+		break;
+	default:
+		at = map_memfd(len, &memfd);
+		if (kind == NT_DMABUF) {
+			area->dmabuf = make_dmabuf(memfd, len);
+			if (area->dmabuf < 0) {
+				munmap(at, len);
+				close(memfd);
+				return false;
+			}
+		}
+		close(memfd);
+	}
+	memset(at, 0, len);
+	area->at = at;
+	return true;
+}
+
+void nt_area_free(struct nt_area *area)
+{
+	munmap(area->at, area->len);
+	if (area->dmabuf >= 0)
+		close(area->dmabuf);
+}
+
+static int map(int fd, struct nvme_ng_map *m)
+{
+	return ioctl(fd, NVME_NG_IOCTL_MAP, m) ? -errno : 0;
+}
+
+/* Map memory of the process: 0 and a handle, or a negative errno. */
+int nt_map(int fd, __u32 flags, const void *addr, __u64 len, __u32 *region)
+{
+	struct nvme_ng_map m = {
+		.size = sizeof(m),
+		.flags = flags,
+		.addr = (uintptr_t)addr,
+		.len = len,
+		.dmabuf_fd = -1,
+	};
+	int ret = map(fd, &m);
+
+	*region = m.region;
+	return ret;
+}
+
+/* Map all of the area but its first @skip bytes. */
+int nt_map_area(int fd, const struct nt_area *area, __u64 skip, __u32 *region,
+		__u32 *granule)
+{
+	struct nvme_ng_map m = {
+		.size = sizeof(m),
+		.addr = (uintptr_t)area->at + skip,
+		.len = area->len - skip,
+		.dmabuf_fd = area->dmabuf,
+	};
+	int ret;
+
+	if (area->dmabuf >= 0) {
+		m.flags = NVME_NG_MAP_DMABUF;
+		m.addr = skip;
+	}
+	ret = map(fd, &m);
+	*region = m.region;
+	*granule = m.granule;
+	return ret;
+}
+
+int nt_unmap(int fd, __u32 region)
+{
+	return ioctl(fd, NVME_NG_IOCTL_UNMAP, &region) ? -errno : 0;
+}
+
+int nt_limits(int fd, struct nvme_ng_limits *lim)
+{
+	memset(lim, 0, sizeof(*lim));
+	lim->size = sizeof(*lim);
+	return ioctl(fd, NVME_NG_IOCTL_LIMITS, lim) ? -errno : 0;
+}
+
+/* Put a command with data in regions into the ring. */
+struct io_uring_sqe *nt_region_put(struct nt_ring *r, int fd, __u32 op,
+				   const struct nvme_uring_cmd *cmd,
+				   __u32 region, __u32 meta_region)
+{
+	struct io_uring_sqe *sqe = nt_ring_put(r, fd, op, NT_UNREGISTERED, cmd);
+	struct nvme_ng_uring_cmd *ng = (void *)sqe->cmd;
+
+	_Static_assert(offsetof(struct nvme_ng_uring_cmd, region) ==
+		       sizeof(*cmd), "the two layouts differ");
+	ng->region = region;
+	ng->meta_region = meta_region;
+	return sqe;
+}
+
+/* One command and its status. */
+int nt_region_run(struct nt_ring *r, int fd, __u32 op,
+		  const struct nvme_uring_cmd *cmd, __u32 region,
+		  __u32 meta_region)
+{
+	unsigned int name, sent = r->next;
+	int res;
+
+	nt_region_put(r, fd, op, cmd, region, meta_region);
+	nt_ring_submit(r);
+	if (!nt_ring_reap(r, 60000, &name, &res))
+		nt_die("opcode %02xh: no completion within 60 s", cmd->opcode);
+	if (name != sent)
+		nt_fail("completion of command %u, expected %u", name, sent);
+	return res < 0 ? res : res & NVME_SC_MASK;
+}
+
+/* Pages that are pinned for drivers, in the whole system. */
+unsigned long nt_pins(void)
+{
+	unsigned long acquired = 0, released = 0, value;
+	char name[64];
+	FILE *f;
+
+	/* add up what each processor counts */
+	f = fopen("/proc/sys/vm/stat_refresh", "r");
+	if (!f)
+		nt_die("/proc/sys/vm/stat_refresh: %m");
+	fgetc(f);
+	fclose(f);
+	f = fopen("/proc/vmstat", "r");
+	if (!f)
+		nt_die("/proc/vmstat: %m");
+	while (fscanf(f, "%63s %lu", name, &value) == 2) {
+		if (!strcmp(name, "nr_foll_pin_acquired"))
+			acquired = value;
+		if (!strcmp(name, "nr_foll_pin_released"))
+			released = value;
+	}
+	fclose(f);
+	return acquired - released;
+}
