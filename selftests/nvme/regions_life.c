@@ -1,0 +1,769 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What ends a region, its memory or its controller while commands are in
+ * flight: each completes once, memory is let go, and not written afterwards.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "region.h"
+
+#define FLIGHT		32
+#define AREA		NT_HUGE
+#define LEN		8192
+#define DELAY_MS	400
+
+#define ADMIN_FORMAT	0x80
+#define FEATURE_INJECT	0xc0
+
+/* rules of the test bed's devices, feature C0h */
+struct rule {
+	__le32 nsid;
+	__u8 admin;
+	__u8 opcode;
+	__le16 status;
+	__le32 delay_ms;
+	__le32 count;
+};
+
+static const struct nt_mode *const modes[] = {
+	&nt_modes[0], &nt_modes[3], &nt_modes[4], &nt_modes[5],
+};
+
+struct life {
+	struct nt_ns *ns;
+	const struct nt_mode *mode;
+	struct nt_area area;
+	__u32 region;
+	unsigned char *want;
+	unsigned long pins;
+	int fd;
+};
+
+static struct nt_ring ring;
+
+static bool is_plain_nvm(const struct nt_ns *ns)
+{
+	return ns->testbed && ns->csi == NVME_CSI_NVM && ns->lba_size == 512 &&
+	       !ns->ms;
+}
+
+static void inject(struct nt_ns *ns, const struct rule *rule)
+{
+	static struct rule rules[256];
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.addr = (uintptr_t)rules,
+		.data_len = sizeof(rules),
+		.cdw10 = FEATURE_INJECT,
+	};
+
+	memset(rules, 0, sizeof(rules));
+	if (rule)
+		rules[0] = *rule;
+	nt_status(nt_dev_ioctl(ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
+		  NVME_SC_SUCCESS);
+}
+
+/* Reads of the namespace take a while from now on. */
+static void delay_reads(struct life *l, __u32 ms)
+{
+	struct rule rule = {
+		.nsid = htole32(l->ns->nsid),
+		.opcode = NVME_CMD_READ,
+		.delay_ms = htole32(ms),
+	};
+
+	inject(l->ns, ms ? &rule : NULL);
+}
+
+static void wait_pins(struct life *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < 200 && nt_pins() != l->pins; i++)
+		usleep(50000);
+	nt_eq(nt_pins(), l->pins);
+}
+
+static void put_read(struct nt_ring *r, int fd, const struct nt_ns *ns,
+		     __u32 region, unsigned int i, __u32 timeout_ms)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_CMD_READ,
+		.nsid = ns->nsid,
+		.addr = (__u64)i * LEN,
+		.data_len = LEN,
+		.cdw3 = LEN,
+		.cdw10 = i * (LEN / 512),
+		.cdw12 = LEN / 512 - 1,
+		.timeout_ms = timeout_ms,
+	};
+
+	nt_region_put(r, fd, NVME_NG_URING_CMD_IO, &cmd, region, 0);
+}
+
+/* Write what is to be read. */
+static void prepare(struct life *l)
+{
+	unsigned int i;
+
+	l->fd = open(l->ns->dev.path, O_RDWR | O_CLOEXEC);
+	if (l->fd < 0)
+		nt_fail("cannot open %s: %m", l->ns->dev.path);
+	l->pins = nt_pins();
+	l->want = malloc(FLIGHT * LEN);
+	nt_fill(l->want, FLIGHT * LEN, time(NULL));
+	for (i = 0; i < FLIGHT; i++) {
+		struct nvme_uring_cmd cmd = {
+			.opcode = NVME_CMD_WRITE,
+			.nsid = l->ns->nsid,
+			.addr = (uintptr_t)l->want + i * LEN,
+			.data_len = LEN,
+			.cdw3 = LEN,
+			.cdw10 = i * (LEN / 512),
+			.cdw12 = LEN / 512 - 1,
+		};
+
+		nt_status(nt_dev_ioctl(l->fd, NVME_IOCTL_IO64_CMD, &cmd, NULL),
+			  NVME_SC_SUCCESS);
+	}
+	nt_area_make(NT_SMALL, AREA, &l->area);
+	nt_status(nt_map(l->fd, 0, l->area.at, AREA, &l->region), 0);
+	memset(l->area.at, NT_POISON, AREA);
+	nt_ring_open(&ring, 2 * FLIGHT, l->mode->setup);
+}
+
+static void fly(struct life *l, __u32 timeout_ms)
+{
+	unsigned int i;
+
+	for (i = 0; i < FLIGHT; i++)
+		put_read(&ring, l->fd, l->ns, l->region, i, timeout_ms);
+	nt_ring_submit(&ring);
+	usleep(20000);
+}
+
+/* Every command completes once; how many of them well. */
+static unsigned int land(bool must)
+{
+	unsigned int name, good = 0;
+	int res;
+
+	while (ring.flying) {
+		if (!nt_ring_reap(&ring, 90000, &name, &res))
+			nt_die("%u commands did not complete within 90 s",
+			       ring.flying);
+		if (must)
+			nt_status(res, 0);
+		good += !res;
+	}
+	nt_ring_quiet(&ring);
+	return good;
+}
+
+static void finish(struct life *l)
+{
+	nt_ring_close(&ring);
+	close(l->fd);
+	munmap(l->area.at, AREA);
+	free(l->want);
+	wait_pins(l);
+}
+
+/* Reads work, now that nothing is in the way. */
+static void works(struct life *l)
+{
+	memset(l->area.at, NT_POISON, AREA);
+	fly(l, 0);
+	land(true);
+	nt_same(l->area.at, l->want, FLIGHT * LEN);
+}
+
+/* Memory that is new to the process stays as it was filled. */
+static void check_given_back(void)
+{
+	const size_t size = 96 << 20;
+	size_t i;
+	unsigned long *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		nt_die("cannot get %zu bytes: %m", size);
+	for (i = 0; i < size / sizeof(*p); i++)
+		p[i] = i * 0x9e3779b97f4a7c15UL;
+	usleep(DELAY_MS * 1500);
+	for (i = 0; i < size / sizeof(*p); i++)
+		if (p[i] != i * 0x9e3779b97f4a7c15UL)
+			nt_fail("memory that was given back is written to");
+	munmap(p, size);
+}
+
+static void run_unmap(struct life *l)
+{
+	delay_reads(l, DELAY_MS);
+	fly(l, 0);
+	nt_status(nt_unmap(l->fd, l->region), 0);
+	nt_eq(nt_pins() > l->pins, true);
+	delay_reads(l, 0);
+	put_read(&ring, l->fd, l->ns, l->region, 0, 0);
+	nt_ring_submit(&ring);
+	nt_eq(land(false), FLIGHT);
+	nt_same(l->area.at, l->want, FLIGHT * LEN);
+	wait_pins(l);
+	/* the handle comes to mean other memory */
+	nt_status(nt_map(l->fd, 0, l->area.at + LEN, AREA - LEN, &l->region),
+		  0);
+	fly(l, 0);
+	land(true);
+	nt_same(l->area.at + LEN, l->want, FLIGHT * LEN);
+}
+
+static void run_munmap(struct life *l)
+{
+	delay_reads(l, DELAY_MS);
+	fly(l, 0);
+	munmap(l->area.at, AREA);
+	check_given_back();
+	delay_reads(l, 0);
+	land(true);
+	/* nobody sees the memory but the device, which still can */
+	fly(l, 0);
+	land(true);
+	nt_status(nt_unmap(l->fd, l->region), 0);
+	wait_pins(l);
+	nt_area_make(NT_SMALL, AREA, &l->area);
+}
+
+static void run_ftruncate(struct life *l)
+{
+	int fd = memfd_create("nvme-test", MFD_CLOEXEC);
+	unsigned char *at;
+	__u32 saved = l->region;
+
+	nt_eq(ftruncate(fd, AREA), 0);
+	at = mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	nt_status(nt_map(l->fd, 0, at, AREA, &l->region), 0);
+	delay_reads(l, DELAY_MS);
+	fly(l, 0);
+	nt_eq(ftruncate(fd, 0), 0);
+	check_given_back();
+	delay_reads(l, 0);
+	land(true);
+	fly(l, 0);
+	land(true);
+	/* the file grows again with pages of its own */
+	nt_eq(ftruncate(fd, AREA), 0);
+	nt_eq(at[0] | at[AREA - 1], 0);
+	nt_status(nt_unmap(l->fd, l->region), 0);
+	munmap(at, AREA);
+	close(fd);
+	l->region = saved;
+}
+
+static void run_fork(struct life *l)
+{
+	int status;
+	pid_t pid;
+
+	delay_reads(l, DELAY_MS);
+	fly(l, 0);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		unsigned int i;
+
+		for (i = 0; i < 100; i++) {
+			memset(l->area.at, i, AREA);
+			usleep(DELAY_MS * 20);
+		}
+		for (i = 0; i < AREA; i++)
+			if (l->area.at[i] != 99)
+				_exit(1);
+		_exit(0);
+	}
+	nt_eq(pid < 0, false);
+	delay_reads(l, 0);
+	land(true);
+	nt_same(l->area.at, l->want, FLIGHT * LEN);
+	nt_eq(waitpid(pid, &status, 0), pid);
+	nt_eq(status, 0);
+	works(l);
+}
+
+static void run_close(struct life *l)
+{
+	delay_reads(l, DELAY_MS);
+	fly(l, 0);
+	close(l->fd);
+	delay_reads(l, 0);
+	land(true);
+	nt_same(l->area.at, l->want, FLIGHT * LEN);
+	wait_pins(l);
+	l->fd = open("/dev/null", O_RDONLY);
+}
+
+/* A process that has regions and commands in flight of its own. */
+static pid_t start_child(struct life *l, bool exec)
+{
+	int ready[2], fd;
+	char byte;
+	pid_t pid;
+
+	nt_eq(pipe(ready), 0);
+	fflush(stdout);
+	pid = fork();
+	nt_eq(pid < 0, false);
+	if (pid) {
+		close(ready[1]);
+		nt_eq(read(ready[0], &byte, 1), 1);
+		close(ready[0]);
+		return pid;
+	}
+	fd = open(l->ns->dev.path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || nt_map(fd, 0, l->area.at, AREA, &l->region))
+		_exit(1);
+	l->fd = fd;
+	nt_ring_open(&ring, 2 * FLIGHT, l->mode->setup);
+	fly(l, 0);
+	if (write(ready[1], "", 1) != 1)
+		_exit(1);
+	if (exec)
+		execlp("true", "true", NULL);
+	for (;;)
+		pause();
+}
+
+static void run_kill(struct life *l)
+{
+	pid_t pid;
+	int status, i;
+
+	delay_reads(l, DELAY_MS);
+	for (i = 0; i < 3; i++) {
+		pid = start_child(l, false);
+		kill(pid, SIGKILL);
+		nt_eq(waitpid(pid, &status, 0), pid);
+	}
+	delay_reads(l, 0);
+	/* those of the case itself remain */
+	l->pins += AREA / NT_PAGE;
+	wait_pins(l);
+	l->pins -= AREA / NT_PAGE;
+	check_given_back();
+	works(l);
+}
+
+static void run_exec(struct life *l)
+{
+	pid_t pid;
+	int status;
+
+	delay_reads(l, DELAY_MS);
+	pid = start_child(l, true);
+	nt_eq(waitpid(pid, &status, 0), pid);
+	nt_eq(status, 0);
+	delay_reads(l, 0);
+	l->pins += AREA / NT_PAGE;
+	wait_pins(l);
+	l->pins -= AREA / NT_PAGE;
+	check_given_back();
+	works(l);
+}
+
+static void poke(const char *dir, const char *name, const char *value)
+{
+	char path[600];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, value, strlen(value)) < 0)
+		nt_fail("cannot write to %s: %m", path);
+	close(fd);
+}
+
+/* The PCI function of the controller. */
+static void pci_of(const struct nt_ns *ns, char *path)
+{
+	char link[600];
+
+	snprintf(link, sizeof(link), "%s/device", ns->ctrl.sysfs);
+	if (!realpath(link, path))
+		nt_fail("%s: %m", link);
+}
+
+static void reset(struct life *l)
+{
+	poke(l->ns->ctrl.sysfs, "reset_controller", "1");
+}
+
+static void run_reset(struct life *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		delay_reads(l, DELAY_MS);
+		fly(l, 0);
+		delay_reads(l, 0);
+		reset(l);
+		land(false);
+		works(l);
+	}
+}
+
+/* Reads without an end while a process of its own does something. */
+static unsigned int under_load(struct life *l, void (*event)(struct life *l),
+			       unsigned int times)
+{
+	unsigned int i, name, good = 0, bad = 0;
+	int status, res;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	nt_eq(pid < 0, false);
+	if (!pid) {
+		for (i = 0; i < times; i++) {
+			usleep(300000);
+			event(l);
+		}
+		fflush(stdout);
+		_exit(0);
+	}
+	for (i = 0; !waitpid(pid, &status, WNOHANG); i++) {
+		while (ring.flying < FLIGHT)
+			put_read(&ring, l->fd, l->ns, l->region, i++ % FLIGHT,
+				 0);
+		nt_ring_submit(&ring);
+		if (!nt_ring_reap(&ring, 90000, &name, &res))
+			nt_die("%u commands did not complete within 90 s",
+			       ring.flying);
+		good += !res;
+		bad += !!res;
+	}
+	nt_eq(status, 0);
+	land(false);
+	nt_note("%u reads, %u of them cut short", good, bad);
+	return good;
+}
+
+static void run_reset_load(struct life *l)
+{
+	under_load(l, reset, 4);
+	works(l);
+}
+
+static void format(struct life *l)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = ADMIN_FORMAT,
+		.nsid = l->ns->nsid,
+		.timeout_ms = 60000,
+	};
+
+	if (nt_dev_ioctl(l->ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL))
+		_exit(1);
+}
+
+static void run_format_load(struct life *l)
+{
+	nt_eq(!under_load(l, format, 3), false);
+	/* all blocks read as zeroes now */
+	memset(l->want, 0, FLIGHT * LEN);
+	works(l);
+}
+
+/* Queues are frozen for this, too. */
+static void rescan(struct life *l)
+{
+	poke(l->ns->ctrl.sysfs, "rescan_controller", "1");
+}
+
+static void run_rescan_load(struct life *l)
+{
+	nt_eq(under_load(l, rescan, 10) >= FLIGHT, true);
+	works(l);
+}
+
+static void run_timeout(struct life *l)
+{
+	struct timespec start, end;
+	unsigned int name;
+	int res;
+
+	delay_reads(l, 20000);
+	put_read(&ring, l->fd, l->ns, l->region, 0, 1000);
+	nt_ring_submit(&ring);
+	usleep(20000);
+	delay_reads(l, 0);
+	/* nobody polls for it all the time */
+	put_read(&ring, l->fd, l->ns, l->region, 1, 0);
+	nt_ring_submit(&ring);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	nt_eq(nt_ring_reap(&ring, 10000, &name, &res), true);
+	nt_status(res, 0);
+	if (!nt_ring_reap(&ring, 60000, &name, &res))
+		nt_die("no completion within 60 s");
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	if (!res)
+		nt_fail("a read that should have been aborted succeeded");
+	if (end.tv_sec - start.tv_sec > 12)
+		nt_fail("a timeout of 1 s took %ld s",
+			(long)(end.tv_sec - start.tv_sec));
+	works(l);
+}
+
+/* An abort does not help where the controller answers nothing. */
+static void run_timeout_dead(struct life *l)
+{
+	char pci[PATH_MAX], path[PATH_MAX + 16];
+	unsigned short none = 0;
+	unsigned int name;
+	int fd, res;
+
+	pci_of(l->ns, pci);
+	snprintf(path, sizeof(path), "%s/config", pci);
+	delay_reads(l, 20000);
+	put_read(&ring, l->fd, l->ns, l->region, 0, 1000);
+	nt_ring_submit(&ring);
+	usleep(20000);
+	delay_reads(l, 0);
+	/* registers read as all ones from here on */
+	fd = open(path, O_RDWR);
+	nt_eq(pwrite(fd, &none, 2, 4), 2);
+	close(fd);
+	if (!nt_ring_reap(&ring, 60000, &name, &res))
+		nt_die("no completion within 60 s");
+	nt_eq(!res, false);
+	sleep(2);
+	works(l);
+}
+
+/* Find the namespace again, wherever it is now. */
+static void reopen(struct nt_ns *ns)
+{
+	char serial[sizeof(ns->dev.serial)], path[300], sysfs[600];
+	__u32 nsid = ns->nsid;
+	struct dirent *e;
+	unsigned int i;
+	DIR *dir;
+	int fd;
+
+	memcpy(serial, ns->dev.serial, sizeof(serial));
+	for (i = 0; i < 150; i++, usleep(200000)) {
+		dir = opendir("/sys/class/nvme-generic");
+		while (dir && (e = readdir(dir))) {
+			char got[sizeof(serial)];
+
+			snprintf(sysfs, sizeof(sysfs),
+				 "/sys/class/nvme-generic/%s", e->d_name);
+			if (e->d_name[0] == '.' ||
+			    !nt_serial(sysfs, got, sizeof(got)) ||
+			    strcmp(got, serial))
+				continue;
+			snprintf(path, sizeof(path), "/dev/%s", e->d_name);
+			fd = open(path, O_RDWR | O_CLOEXEC);
+			if (fd < 0)
+				continue;
+			if (ioctl(fd, NVME_IOCTL_ID) == (int)nsid) {
+				close(fd);
+				closedir(dir);
+				nt_close_ns(ns);
+				nt_open_ns(ns, path);
+				return;
+			}
+			close(fd);
+		}
+		if (dir)
+			closedir(dir);
+	}
+	nt_die("NSID %u of %s did not come back", nsid, serial);
+}
+
+/* The file outlives its controller: no harm, no regions, pages are let go. */
+static void after_removal(struct life *l)
+{
+	__u32 other;
+	int res;
+
+	land(false);
+	put_read(&ring, l->fd, l->ns, l->region, 0, 0);
+	nt_ring_submit(&ring);
+	nt_eq(land(false), 0);
+	res = nt_map(l->fd, 0, l->area.at, AREA, &other);
+	if (!res)
+		nt_fail("mapped for a controller that is gone");
+	check_given_back();
+	nt_status(nt_unmap(l->fd, l->region), 0);
+	wait_pins(l);
+}
+
+static void run_remove(struct life *l)
+{
+	char pci[PATH_MAX];
+
+	pci_of(l->ns, pci);
+	delay_reads(l, DELAY_MS);
+	fly(l, 0);
+	delay_reads(l, 0);
+	poke(pci, "remove", "1");
+	after_removal(l);
+	poke("/sys/bus/pci", "rescan", "1");
+	reopen(l->ns);
+}
+
+/* Its registers are gone before the driver knows. */
+static void run_surprise(struct life *l)
+{
+	char pci[PATH_MAX], path[PATH_MAX + 16];
+	unsigned short none = 0;
+	int fd;
+
+	pci_of(l->ns, pci);
+	snprintf(path, sizeof(path), "%s/config", pci);
+	delay_reads(l, 20000);
+	fly(l, 3000);
+	delay_reads(l, 0);
+	fd = open(path, O_RDWR);
+	nt_eq(pwrite(fd, &none, 2, 4), 2);
+	close(fd);
+	poke(pci, "remove", "1");
+	after_removal(l);
+	poke("/sys/bus/pci", "rescan", "1");
+	reopen(l->ns);
+}
+
+static void run_unbind(struct life *l)
+{
+	char pci[PATH_MAX], *name;
+
+	pci_of(l->ns, pci);
+	name = strrchr(pci, '/') + 1;
+	delay_reads(l, DELAY_MS);
+	fly(l, 0);
+	delay_reads(l, 0);
+	poke("/sys/bus/pci/drivers/nvme", "unbind", name);
+	after_removal(l);
+	poke("/sys/bus/pci/drivers/nvme", "bind", name);
+	reopen(l->ns);
+}
+
+/* A reset after which the controller gives no I/O queues, and another one. */
+static void run_lost_queues(struct life *l)
+{
+	struct rule rule = {
+		.admin = 1,
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.status = htole16(0x4006),
+		.count = htole32(1),
+	};
+
+	delay_reads(l, 0);
+	inject(l->ns, &rule);
+	fly(l, 0);
+	reset(l);
+	land(false);
+	put_read(&ring, l->fd, l->ns, l->region, 0, 0);
+	nt_ring_submit(&ring);
+	land(false);
+	sleep(1);
+	reset(l);
+	reopen(l->ns);
+}
+
+static const struct one {
+	const char *name;
+	void (*run)(struct life *l);
+	/* the controller goes and comes back under it */
+	bool gone;
+} cases[] = {
+	{ "unmap", run_unmap, false },
+	{ "munmap", run_munmap, false },
+	{ "ftruncate", run_ftruncate, false },
+	{ "fork", run_fork, false },
+	{ "close", run_close, false },
+	{ "kill", run_kill, false },
+	{ "exec", run_exec, false },
+	{ "reset", run_reset, false },
+	{ "reset_load", run_reset_load, false },
+	{ "rescan_load", run_rescan_load, false },
+	{ "format_load", run_format_load, false },
+	{ "timeout", run_timeout, false },
+	{ "timeout_dead", run_timeout_dead, false },
+	{ "lost_queues", run_lost_queues, true },
+	{ "unbind", run_unbind, true },
+	{ "remove", run_remove, true },
+	{ "surprise", run_surprise, true },
+};
+
+struct target {
+	const struct one *one;
+	struct life life;
+};
+
+static void run(void *arg)
+{
+	struct target *t = arg;
+
+	prepare(&t->life);
+	t->one->run(&t->life);
+	finish(&t->life);
+}
+
+static const char *only;
+
+static bool option(const char *arg)
+{
+	if (strncmp(arg, "--only=", 7))
+		return false;
+	only = arg + 7;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct nt_prog prog = {
+		.what = "Test the ends of regions and of what is in flight.",
+		.wants = "test bed's NVM (512 B blocks without metadata)",
+		.fits = is_plain_nvm,
+		.usage = "  --only=CASE  run only that one",
+		.option = option,
+	};
+	struct nt_ns *ns;
+	size_t i, n, m, c, nr = 0;
+
+	nt_init(argc, argv, &prog);
+	ns = nt_namespaces(&n);
+	for (c = 0; c < ARRAY_SIZE(cases); c++)
+		nr += !only || !strcmp(only, cases[c].name);
+	nt_plan(n * ARRAY_SIZE(modes) * nr);
+	for (i = 0; i < n; i++) {
+		for (m = 0; m < ARRAY_SIZE(modes); m++) {
+			for (c = 0; c < ARRAY_SIZE(cases); c++) {
+				struct target t = {
+					.one = &cases[c],
+					.life.ns = &ns[i],
+					.life.mode = modes[m],
+				};
+
+				if (only && strcmp(only, cases[c].name))
+					continue;
+				nt_test(run, &t, "%s %s %s", ns[i].name,
+					modes[m]->name, cases[c].name);
+				inject(&ns[i], NULL);
+			}
+		}
+	}
+	return nt_end();
+}
