@@ -21,8 +21,10 @@
 #include "nvme_ng.h"
 
 #ifndef kmalloc_obj
+#define nvme_ng_gfp(zero, gfp, ...)	gfp
 #define kmalloc_obj(obj)		kmalloc(sizeof(obj), GFP_KERNEL)
-#define kzalloc_obj(obj)		kzalloc(sizeof(obj), GFP_KERNEL)
+#define kzalloc_obj(obj, ...) \
+	kzalloc(sizeof(obj), nvme_ng_gfp(0, ##__VA_ARGS__, GFP_KERNEL))
 #endif
 
 /* where the format of a namespace is kept */
