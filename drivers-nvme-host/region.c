@@ -446,7 +446,7 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
 
 /* See the region with the eyes of a device. */
 static struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
-					    struct nvme_ng_device *device)
+					     struct nvme_ng_device *device)
 {
 	struct nvme_ctrl *ctrl = device->ctrl;
 	u64 skip = region->dmabuf ? region->offset : 0;

@@ -273,7 +273,7 @@ static inline bool nvme_ng_view_is_block(const struct nvme_ng_view *view)
 
 /* Where a table has the entry of a page */
 static inline __le64 *nvme_ng_prp(const struct nvme_ng_prps *prps, u32 index,
-			   dma_addr_t *dma)
+				  dma_addr_t *dma)
 {
 	u32 page = index / NVME_NG_PRPS, slot = index % NVME_NG_PRPS;
 
