@@ -2,11 +2,10 @@
 /*
  * ngbench: guest instructions per I/O of the ways to read from a namespace.
  *
- * Meant for "qemu/vm run --count": there the time stamp counter counts
+ * Meant for "qemu/vm run --count": there the time stamp counter counts the
  * instructions of the one processor, and the device has finished a command
  * before the doorbell write returns, so that nothing is spent on waiting.
- * Each figure is the smallest of several repeats: what is above it is the
- * timer tick.
+ * Anywhere else the figures are cycles of the time stamp counter.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,6 +13,8 @@
 #include <getopt.h>
 #include <liburing.h>
 #include <linux/nvme_ioctl.h>
+#include <sched.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,244 +22,584 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define REPEATS 5
+#include "nvme_ng.h"
 
-enum path { NOP, BLOCK_READ, BLOCK_FIXED, PLAIN, FIXED, VEC, IOCTL };
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
+#define MAX_DEVICES	8
+/* Reads go to the first bytes of a namespace. */
+#define SPAN		(32U << 20)
+#define UNTOUCHED	0xa5a5a5a5a5a5a5a5ULL
 
-static const char * const names[] = {
-	"nop", "read", "read-fixed", "plain", "fixed", "vec", "ioctl",
+/* What the profiler looks for: instructions that do nothing, by number. */
+#define MARK(number)	\
+	asm volatile("nopl 0x6e6700" #number "(%%rax,%%rax,1)" ::: "memory")
+#define MARK_START()	MARK(01)
+#define MARK_STOP()	MARK(02)
+#define MARK_END()	MARK(03)
+
+static const struct path {
+	const char *name;
+	__u32 cmd_op;			/* 0 unless an NVMe command in a ring */
+	bool block, fixed, vec, premap;
+} paths[] = {
+	{ .name = "nop" },
+	{ .name = "read", .block = true },
+	{ .name = "read-fixed", .block = true, .fixed = true },
+	{ .name = "plain", .cmd_op = NVME_URING_CMD_IO },
+	{ .name = "fixed", .cmd_op = NVME_URING_CMD_IO, .fixed = true },
+	{ .name = "vec", .cmd_op = NVME_URING_CMD_IO_VEC, .vec = true },
+	{ .name = "vec-fixed", .cmd_op = NVME_URING_CMD_IO_VEC, .vec = true,
+	  .fixed = true },
+	{ .name = "premap", .cmd_op = NVME_NG_URING_CMD_IO, .premap = true },
+	{ .name = "premap-vec", .cmd_op = NVME_NG_URING_CMD_IO_VEC,
+	  .vec = true, .premap = true },
+	{ .name = "ioctl" },
 };
+#define NOP	(&paths[0])
+#define IOCTL	(&paths[ARRAY_SIZE(paths) - 1])
 
 static struct {
-	const char *dev;
-	enum path path;
-	bool poll;
-	unsigned int size, depth, batch, count, nsid, lba_size;
+	const struct path *path;
+	bool poll, sqpoll, unregistered, thp;
+	unsigned int size, depth, batch, segments, count, repeats, lba_size;
 } opt = {
-	.size = 512, .depth = 128, .batch = 32, .count = 4096,
-	.lba_size = 512,
+	.path = &paths[3], .size = 512, .depth = 128, .batch = 32,
+	.segments = 1, .count = 1024, .repeats = 16, .lba_size = 512,
 };
 
-static char *buf;
-static struct iovec *vecs;
-static int fd;
+static struct device {
+	const char *name;
+	int fd;
+	__u32 nsid, region;
+	/* What entry number slot of the vectors is for: the data of one read. */
+	union {
+		struct iovec *iov;
+		struct nvme_ng_segment *segs;
+	};
+} devices[MAX_DEVICES];
+static unsigned int nr_devices;
 
-static void die(const char *what, int err)
+static struct io_uring ring;
+static unsigned int blocks, lba_mask;
+static __u64 seed = 88172645463325252ULL;
+static int expect;
+static char *buf;
+/* By submission queue entry: where the data of slot 0 is. */
+static __u64 *base;
+static __u64 stride;
+static unsigned int *free_slots, nr_free;
+
+/* Of a repeat: instructions within system calls, and how many those were. */
+static uint64_t inside, calls;
+/* What reading the counter around a system call adds: there, and in all. */
+static uint64_t cost_inside, cost_all;
+
+static void __attribute__((noreturn, format(printf, 2, 3)))
+die(int err, const char *format, ...)
 {
-	fprintf(stderr, "ngbench: %s: %s\n", what, strerror(err));
+	va_list args;
+
+	fprintf(stderr, "ngbench: %s: ", opt.path->name);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, ": %s\n", strerror(err));
 	exit(1);
 }
 
-static uint64_t random_lba(void)
+static inline long counted_syscall(long nr, long a, long b, long c, long d)
 {
-	static uint64_t state = 88172645463325252ULL;
+	register long r10 asm("r10") = d;
+	register long r8 asm("r8") = 0;
+	register long r9 asm("r9") = 0;
+	uint64_t start = __rdtsc();
+	long ret;
 
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	/* the first 32 MiB of the namespace */
-	return state % ((32 << 20) / opt.lba_size - opt.size / opt.lba_size);
+	asm volatile("syscall" : "=a"(ret)
+		     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+		     : "rcx", "r11", "memory");
+	inside += __rdtsc() - start;
+	calls++;
+	return ret;
 }
 
-static void prep(struct io_uring *ring, unsigned int slot)
+static void calibrate(void)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	char *data = buf + (size_t)slot * opt.size;
-	uint64_t lba = random_lba();
-	struct nvme_uring_cmd *cmd;
+	unsigned int i, n = 1000;
+	uint64_t start, all = __rdtsc();
 
-	switch (opt.path) {
-	case NOP:
-		io_uring_prep_nop(sqe);
+	for (i = 0; i < n; i++) {
+		start = __rdtsc();
+		asm volatile("" ::: "memory");
+		inside += __rdtsc() - start;
+		calls++;
+	}
+	all = __rdtsc() - all;
+	cost_inside = inside / n;
+	/* without the three instructions of the loop itself */
+	cost_all = all / n - 3;
+}
+
+/* Where the next read goes: a block number. */
+static inline __u64 next_lba(__u64 *state, unsigned int mask, unsigned int n)
+{
+	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (*state >> 33 & mask) * n;
+}
+
+/* All of an entry that is the same for every read. */
+static void prepare_sqe(unsigned int at)
+{
+	struct device *device = &devices[at % nr_devices];
+	const struct path *path = opt.path;
+	size_t size = path->cmd_op ? 128 : 64;
+	struct io_uring_sqe *sqe = (void *)((char *)ring.sq.sqes + at * size);
+	struct nvme_ng_uring_cmd *cmd = (void *)sqe->cmd;
+
+	memset(sqe, 0, size);
+	if (path == NOP) {
+		sqe->opcode = IORING_OP_NOP;
 		return;
-	case BLOCK_READ:
-		io_uring_prep_read(sqe, 0, data, opt.size, lba * opt.lba_size);
-		break;
-	case BLOCK_FIXED:
-		io_uring_prep_read_fixed(sqe, 0, data, opt.size,
-					 lba * opt.lba_size, 0);
-		break;
-	default:
-		memset(sqe, 0, 2 * sizeof(*sqe));
-		sqe->opcode = IORING_OP_URING_CMD;
-		sqe->cmd_op = opt.path == VEC ? NVME_URING_CMD_IO_VEC :
-						NVME_URING_CMD_IO;
-		if (opt.path == FIXED)
-			sqe->uring_cmd_flags = IORING_URING_CMD_FIXED;
-		cmd = (struct nvme_uring_cmd *)sqe->cmd;
-		cmd->opcode = 2;
-		cmd->nsid = opt.nsid;
-		cmd->cdw10 = lba;
-		cmd->cdw11 = lba >> 32;
-		cmd->cdw12 = opt.size / opt.lba_size - 1;
-		if (opt.path == VEC) {
-			vecs[slot] = (struct iovec){ data, opt.size };
-			cmd->addr = (uintptr_t)&vecs[slot];
-			cmd->data_len = 1;
+	}
+	sqe->fd = opt.unregistered ? device->fd : (int)(at % nr_devices);
+	sqe->flags = opt.unregistered ? 0 : IOSQE_FIXED_FILE;
+	base[at] = (uintptr_t)buf;
+	if (path->block) {
+		sqe->opcode = path->fixed ? IORING_OP_READ_FIXED :
+					    IORING_OP_READ;
+		sqe->len = opt.size;
+		return;
+	}
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->cmd_op = path->cmd_op;
+	if (path->fixed)
+		sqe->uring_cmd_flags = IORING_URING_CMD_FIXED;
+	cmd->opcode = 2;
+	cmd->nsid = device->nsid;
+	cmd->cdw12 = blocks - 1;
+	cmd->data_len = opt.size;
+	if (path->vec) {
+		base[at] = (uintptr_t)device->iov;
+		cmd->data_len = opt.segments;
+	} else if (path->premap) {
+		base[at] = 0;
+		cmd->region = device->region;
+	}
+}
+
+/* What must be written for each read, as a program for one path would do it. */
+static __always_inline void fill(unsigned int n, bool nop, bool block)
+{
+	const unsigned int mask = ring.sq.ring_mask, span = lba_mask,
+			   len = blocks, lba_size = opt.lba_size;
+	const size_t size = nop || block ? 64 : 128;
+	const __u64 *from = base, step = stride;
+	char *sqes = (char *)ring.sq.sqes;
+	unsigned int *free_slot = free_slots + nr_free;
+	unsigned int tail = *ring.sq.ktail, at;
+	struct nvme_uring_cmd *cmd;
+	struct io_uring_sqe *sqe;
+	__u64 state = seed, lba, slot;
+
+	nr_free -= n;
+	for (; n; n--) {
+		at = tail++ & mask;
+		sqe = (void *)(sqes + at * size);
+		slot = *--free_slot;
+		sqe->user_data = slot;
+		if (nop)
+			continue;
+		lba = next_lba(&state, span, len);
+		if (block) {
+			sqe->off = lba * lba_size;
+			sqe->addr = from[at] + slot * step;
 		} else {
-			cmd->addr = (uintptr_t)data;
-			cmd->data_len = opt.size;
+			cmd = (void *)sqe->cmd;
+			cmd->addr = from[at] + slot * step;
+			cmd->cdw10 = lba;
+			cmd->cdw11 = lba >> 32;
 		}
 	}
-	sqe->fd = 0;
-	sqe->flags |= IOSQE_FIXED_FILE;
-	sqe->user_data = slot;
+	seed = state;
+	io_uring_smp_store_release(ring.sq.ktail, tail);
 }
 
-static void run_ring(struct io_uring *ring)
+static __always_inline unsigned int reap(size_t size)
 {
-	unsigned int sent = 0, done = 0, i, n, expect;
-	struct io_uring_cqe *cqes[128];
+	const unsigned int mask = ring.cq.ring_mask;
+	unsigned int tail = io_uring_smp_load_acquire(ring.cq.ktail);
+	unsigned int head = *ring.cq.khead, n = tail - head;
+	unsigned int *free_slot = free_slots + nr_free;
+	const char *cqes = (char *)ring.cq.cqes;
+	const struct io_uring_cqe *cqe;
+	const int want = expect;
 
-	expect = opt.path == BLOCK_READ || opt.path == BLOCK_FIXED ?
-		opt.size : 0;
-	while (done < opt.count) {
-		n = 0;
-		while (n < opt.batch && sent < opt.count &&
-		       sent - done < opt.depth) {
-			prep(ring, sent++ % opt.depth);
-			n++;
+	nr_free += n;
+	for (; head != tail; head++) {
+		cqe = (void *)(cqes + (head & mask) * size);
+		if (cqe->res != want) {
+			if (cqe->res < 0)
+				die(-cqe->res, "completion");
+			die(EIO, "completion with %#x", cqe->res);
 		}
-		if (sent - done == opt.depth || sent == opt.count)
-			n = io_uring_submit_and_wait(ring, 1);
-		else
-			n = io_uring_submit(ring);
-		if ((int)n < 0)
-			die("submit", -(int)n);
-		n = io_uring_peek_batch_cqe(ring, cqes, 128);
-		for (i = 0; i < n; i++)
-			if (cqes[i]->res != (int)expect)
-				die("completion", cqes[i]->res < 0 ?
-				    -cqes[i]->res : EIO);
-		io_uring_cq_advance(ring, n);
-		done += n;
+		*free_slot++ = cqe->user_data;
+	}
+	io_uring_smp_store_release(ring.cq.khead, head);
+	return n;
+}
+
+/* Hand over n entries, wait for so many completions. */
+static void enter(unsigned int n, unsigned int wait)
+{
+	unsigned int flags = IORING_ENTER_REGISTERED_RING;
+	long ret;
+
+	if (opt.sqpoll) {
+		n = 0;
+		if (IO_URING_READ_ONCE(*ring.sq.kflags) & IORING_SQ_NEED_WAKEUP)
+			flags |= IORING_ENTER_SQ_WAKEUP;
+		else if (!wait)
+			return;
+	}
+	if (wait)
+		flags |= IORING_ENTER_GETEVENTS;
+	ret = counted_syscall(__NR_io_uring_enter, ring.enter_ring_fd, n, wait,
+			      flags);
+	if (ret != n)
+		die(ret < 0 ? -ret : EIO, "io_uring_enter");
+}
+
+static __always_inline void run_ring(bool nop, bool block)
+{
+	unsigned int left = opt.count, flying = 0, n, wait;
+
+	while (left || flying) {
+		n = opt.depth - flying;
+		if (n > opt.batch)
+			n = opt.batch;
+		if (n > left)
+			n = left;
+		fill(n, nop, block);
+		flying += n;
+		left -= n;
+		wait = 0;
+		if (flying == opt.depth || !left)
+			wait = flying < opt.batch ? flying : opt.batch;
+		enter(n, wait);
+		flying -= reap(nop || block ? 16 : 32);
 	}
 }
 
 static void run_ioctl(void)
 {
 	struct nvme_passthru_cmd64 cmd = {
-		.opcode = 2, .nsid = opt.nsid, .addr = (uintptr_t)buf,
-		.data_len = opt.size, .cdw12 = opt.size / opt.lba_size - 1,
+		.opcode = 2, .nsid = devices->nsid, .addr = (uintptr_t)buf,
+		.data_len = opt.size, .cdw12 = blocks - 1,
 	};
 	unsigned int i;
+	__u64 lba;
+	long ret;
 
 	for (i = 0; i < opt.count; i++) {
-		cmd.cdw10 = random_lba();
-		if (ioctl(fd, NVME_IOCTL_IO64_CMD, &cmd))
-			die("ioctl", errno);
+		lba = next_lba(&seed, lba_mask, blocks);
+		cmd.cdw10 = lba;
+		cmd.cdw11 = lba >> 32;
+		ret = counted_syscall(__NR_ioctl, devices->fd,
+				      NVME_IOCTL_IO64_CMD, (long)&cmd, 0);
+		if (ret)
+			die(ret < 0 ? -ret : EIO, "ioctl");
 	}
 }
 
-static void setup_ring(struct io_uring *ring)
+static void run(void)
 {
-	bool big = opt.path == PLAIN || opt.path == FIXED || opt.path == VEC;
-	struct iovec all = { buf, (size_t)opt.depth * opt.size };
-	struct io_uring_params p = {
-		.flags = (big ? IORING_SETUP_SQE128 | IORING_SETUP_CQE32 : 0) |
-			 (opt.poll ? IORING_SETUP_IOPOLL : 0) |
-			 IORING_SETUP_SINGLE_ISSUER,
-	};
-	int ret = io_uring_queue_init_params(opt.depth, ring, &p);
+	if (opt.path == IOCTL)
+		run_ioctl();
+	else if (opt.path == NOP)
+		run_ring(true, false);
+	else if (opt.path->block)
+		run_ring(false, true);
+	else
+		run_ring(false, false);
+}
 
-	if (ret)
-		die("io_uring_setup", -ret);
-	io_uring_register_ring_fd(ring);
-	if (opt.path == NOP)
+static void *memory(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		die(errno, "%zu bytes of memory", size);
+	madvise(p, size, opt.thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	memset(p, UNTOUCHED & 0xff, size);
+	return p;
+}
+
+static void map_region(struct device *device)
+{
+	struct nvme_ng_map map = {
+		.size = sizeof(map), .addr = (uintptr_t)buf,
+		.len = (__u64)opt.depth * opt.size, .dmabuf_fd = -1,
+	};
+
+	if (ioctl(device->fd, NVME_NG_IOCTL_MAP, &map))
+		die(errno, "%s: map", device->name);
+	device->region = map.region;
+}
+
+static void make_vectors(struct device *device)
+{
+	unsigned int i, n = opt.depth * opt.segments;
+	size_t len = opt.size / opt.segments;
+
+	device->iov = memory(n * sizeof(*device->iov));
+	for (i = 0; i < n; i++) {
+		if (opt.path->premap)
+			device->segs[i] = (struct nvme_ng_segment) {
+				device->region, len, i * len };
+		else
+			device->iov[i] = (struct iovec) { buf + i * len, len };
+	}
+}
+
+static void open_device(struct device *device)
+{
+	device->fd = open(device->name, opt.path->block ?
+			  O_RDONLY | O_DIRECT : O_RDONLY);
+	if (device->fd < 0)
+		die(errno, "%s", device->name);
+	if (opt.path == NOP || opt.path->block)
 		return;
-	ret = io_uring_register_files(ring, &fd, 1);
+	device->nsid = ioctl(device->fd, NVME_IOCTL_ID);
+	if ((int)device->nsid < 0)
+		die(errno, "%s", device->name);
+	if (opt.path->premap)
+		map_region(device);
+	if (opt.path->vec)
+		make_vectors(device);
+}
+
+static void setup_ring(void)
+{
+	struct iovec all = { buf, (size_t)opt.depth * opt.size };
+	struct io_uring_params p = { .sq_thread_idle = 1000 };
+	int fds[MAX_DEVICES], ret;
+	unsigned int i;
+
+	p.flags = IORING_SETUP_SINGLE_ISSUER;
+	if (opt.path->cmd_op)
+		p.flags |= IORING_SETUP_SQE128 | IORING_SETUP_CQE32;
+	if (opt.poll)
+		p.flags |= IORING_SETUP_IOPOLL;
+	if (opt.sqpoll)
+		p.flags |= IORING_SETUP_SQPOLL;
+	else
+		p.flags |= IORING_SETUP_DEFER_TASKRUN;
+	p.flags |= IORING_SETUP_NO_SQARRAY;
+	ret = io_uring_queue_init_params(opt.depth, &ring, &p);
+	if (ret == -EINVAL) {
+		p.flags &= ~IORING_SETUP_NO_SQARRAY;
+		ret = io_uring_queue_init_params(opt.depth, &ring, &p);
+	}
 	if (ret)
-		die("register file", -ret);
-	if (opt.path != FIXED && opt.path != BLOCK_FIXED)
-		return;
-	ret = io_uring_register_buffers(ring, &all, 1);
-	if (ret)
-		die("register buffer", -ret);
+		die(-ret, "io_uring_setup");
+	ret = io_uring_register_ring_fd(&ring);
+	if (ret != 1)
+		die(-ret, "register ring");
+	for (i = 0; i < nr_devices; i++)
+		fds[i] = devices[i].fd;
+	if (!opt.unregistered) {
+		ret = io_uring_register_files(&ring, fds, nr_devices);
+		if (ret)
+			die(-ret, "register files");
+	}
+	if (opt.path->fixed) {
+		ret = io_uring_register_buffers(&ring, &all, 1);
+		if (ret)
+			die(-ret, "register buffer");
+	}
+
+	base = calloc(ring.sq.ring_entries, sizeof(*base));
+	free_slots = calloc(opt.depth, sizeof(*free_slots));
+	if (!base || !free_slots)
+		die(ENOMEM, "memory");
+	for (i = 0; i < ring.sq.ring_entries; i++) {
+		prepare_sqe(i);
+		if (!(p.flags & IORING_SETUP_NO_SQARRAY))
+			ring.sq.array[i] = i;
+	}
+	/* On one processor the kernel's thread would poll until the next tick. */
+	if (opt.sqpoll && sched_setscheduler(0, SCHED_FIFO,
+				&(struct sched_param){ .sched_priority = 1 }))
+		die(errno, "real-time priority");
+	for (i = opt.depth; i; i--)
+		free_slots[nr_free++] = i - 1;
+	stride = opt.path->vec ? opt.segments * sizeof(struct iovec) : opt.size;
+	expect = opt.path->block ? opt.size : 0;
+}
+
+/* What the kernel does after a boot must be over. */
+static void wait_idle(void)
+{
+	unsigned long long now[4], then[4] = {}, busy;
+	int tries, i;
+	FILE *stat;
+
+	for (tries = 0; tries < 1000; tries++) {
+		stat = fopen("/proc/stat", "r");
+		if (!stat || fscanf(stat, "cpu %llu %llu %llu %llu", &now[0],
+				    &now[1], &now[2], &now[3]) != 4)
+			die(EIO, "/proc/stat");
+		fclose(stat);
+		for (i = 0, busy = 0; i < 3; i++)
+			busy += now[i] - then[i];
+		/* hundredths of a second */
+		if (busy <= 1 && now[3] - then[3] >= 20)
+			return;
+		memcpy(then, now, sizeof(then));
+		usleep(300000);
+	}
+	fputs("ngbench: the machine is not idle\n", stderr);
+}
+
+static void measure(void)
+{
+	uint64_t total, best = ~0ULL, best_inside = 0;
+	const char *mode = opt.poll ? opt.sqpoll ? "poll+sq" : "poll" :
+				      opt.sqpoll ? "irq+sq" : "irq";
+	unsigned int i;
+
+	run();
+	if (opt.path != NOP &&
+	    (*(uint64_t *)buf == UNTOUCHED ||
+	     *(uint64_t *)(buf + opt.size - 8) == UNTOUCHED))
+		die(ENODATA, "the device has not written to memory");
+	for (i = 0; i < opt.repeats; i++) {
+		inside = 0;
+		calls = 0;
+		MARK_START();
+		total = __rdtsc();
+		run();
+		total = __rdtsc() - total;
+		MARK_STOP();
+		total -= calls * cost_all;
+		inside -= calls * cost_inside;
+		if (total < best) {
+			best = total;
+			best_inside = inside;
+		}
+	}
+	MARK_END();
+	printf("%-10s %-7s %7u %4u %4u %2u %9.1f %9.1f %9.1f\n",
+	       opt.path->name, mode, opt.size, opt.depth, opt.batch, nr_devices,
+	       (double)best / opt.count, (double)(best - best_inside) / opt.count,
+	       (double)best_inside / opt.count);
 }
 
 static void usage(FILE *out)
 {
-	fputs("usage: ngbench [OPTION]... DEVICE\n"
-	      "  --path P    nop, read, read-fixed (block device); plain, fixed, vec, ioctl\n"
-	      "  --poll      poll for completions\n"
-	      "  --size N    bytes of a read, default 512\n"
-	      "  --depth N   commands in flight, default 128\n"
-	      "  --batch N   commands a system call, default 32\n"
-	      "  --count N   reads in a repeat, default 4096\n"
-	      "  --lba N     bytes of a logical block, default 512\n", out);
+	fputs("usage: ngbench [OPTION]... DEVICE...\n"
+	      "Print path, mode, size, depth, batch, devices, and instructions\n"
+	      "for each read: all, outside and inside of system calls.\n"
+	      "  --path P        read, read-fixed (DEVICE is a block device); plain\n"
+	      "                  (default), fixed, vec, vec-fixed, ioctl; premap,\n"
+	      "                  premap-vec (our driver); nop (any file)\n"
+	      "  --poll          poll for completions, else interrupts\n"
+	      "  --sqpoll        a kernel thread submits\n"
+	      "  --unregistered  files are not registered with the ring\n"
+	      "  --size N        bytes of a read, a power of two, default 512\n"
+	      "  --depth N       reads in flight, default 128\n"
+	      "  --batch N       reads for each system call, default 32\n"
+	      "  --segments N    elements of a vector, default 1\n"
+	      "  --thp           use huge pages if there are\n"
+	      "  --count N       reads in a repeat, default 1024\n"
+	      "  --repeats N     the smallest of N is printed, default 16\n"
+	      "  --lba N         bytes of a logical block, default 512\n"
+	      "  --header        print what the columns are\n", out);
+}
+
+static unsigned int number(const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 0);
+
+	if (*end || !n || n > 1 << 30) {
+		usage(stderr);
+		exit(2);
+	}
+	return n;
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "path", 1, NULL, 'p' }, { "poll", 0, NULL, 'i' },
+		{ "sqpoll", 0, NULL, 'q' }, { "unregistered", 0, NULL, 'u' },
 		{ "size", 1, NULL, 's' }, { "depth", 1, NULL, 'd' },
-		{ "batch", 1, NULL, 'b' }, { "count", 1, NULL, 'c' },
-		{ "lba", 1, NULL, 'l' }, { "help", 0, NULL, 'h' }, { },
+		{ "batch", 1, NULL, 'b' }, { "segments", 1, NULL, 'e' },
+		{ "thp", 0, NULL, 't' }, { "count", 1, NULL, 'c' },
+		{ "repeats", 1, NULL, 'r' }, { "lba", 1, NULL, 'l' },
+		{ "header", 0, NULL, 'H' }, { "help", 0, NULL, 'h' }, { },
 	};
-	struct io_uring ring;
-	uint64_t best = ~0ULL;
-	int c, repeat;
-	size_t i;
+	unsigned int i;
+	int c;
 
-	opt.path = PLAIN;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'p':
-			for (i = 0; i < sizeof(names) / sizeof(*names); i++)
-				if (!strcmp(optarg, names[i]))
+			for (i = 0; i < ARRAY_SIZE(paths); i++)
+				if (!strcmp(optarg, paths[i].name))
 					break;
-			if (i == sizeof(names) / sizeof(*names))
-				die(optarg, EINVAL);
-			opt.path = i;
+			if (i == ARRAY_SIZE(paths)) {
+				usage(stderr);
+				return 2;
+			}
+			opt.path = &paths[i];
 			break;
 		case 'i': opt.poll = true; break;
-		case 's': opt.size = atoi(optarg); break;
-		case 'd': opt.depth = atoi(optarg); break;
-		case 'b': opt.batch = atoi(optarg); break;
-		case 'c': opt.count = atoi(optarg); break;
-		case 'l': opt.lba_size = atoi(optarg); break;
+		case 'q': opt.sqpoll = true; break;
+		case 'u': opt.unregistered = true; break;
+		case 's': opt.size = number(optarg); break;
+		case 'd': opt.depth = number(optarg); break;
+		case 'b': opt.batch = number(optarg); break;
+		case 'e': opt.segments = number(optarg); break;
+		case 't': opt.thp = true; break;
+		case 'c': opt.count = number(optarg); break;
+		case 'r': opt.repeats = number(optarg); break;
+		case 'l': opt.lba_size = number(optarg); break;
+		case 'H':
+			puts("path       mode       size  dep  bat  n       all    outside    inside");
+			break;
 		case 'h': usage(stdout); return 0;
 		default: usage(stderr); return 2;
 		}
 	}
-	if (optind + 1 != argc || !opt.size || !opt.depth || !opt.batch ||
-	    !opt.lba_size || opt.size % opt.lba_size) {
+	nr_devices = argc - optind;
+	if (!nr_devices || nr_devices > MAX_DEVICES ||
+	    opt.size & (opt.size - 1) || opt.size > SPAN ||
+	    opt.size % opt.lba_size || opt.size % opt.segments) {
 		usage(stderr);
 		return 2;
 	}
-	opt.dev = argv[optind];
-	fd = open(opt.dev, O_RDONLY | O_DIRECT);
-	if (fd < 0)
-		fd = open(opt.dev, O_RDONLY);
-	if (fd < 0)
-		die(opt.dev, errno);
-	if (opt.path >= PLAIN)
-		opt.nsid = ioctl(fd, NVME_IOCTL_ID);
-	buf = mmap(NULL, (size_t)opt.depth * opt.size, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	vecs = calloc(opt.depth, sizeof(*vecs));
-	if (buf == MAP_FAILED || !vecs)
-		die("memory", ENOMEM);
-	if (opt.path != IOCTL)
-		setup_ring(&ring);
-
-	for (repeat = 0; repeat < REPEATS; repeat++) {
-		uint64_t start = __rdtsc();
-
-		if (opt.path == IOCTL)
-			run_ioctl();
-		else
-			run_ring(&ring);
-		start = __rdtsc() - start;
-		if (start < best)
-			best = start;
+	if (opt.path == IOCTL)
+		opt.depth = opt.batch = 1;
+	if (opt.batch > opt.depth)
+		opt.batch = opt.depth;
+	blocks = opt.size / opt.lba_size;
+	lba_mask = SPAN / opt.size - 1;
+	buf = memory((size_t)opt.depth * opt.size);
+	for (i = 0; i < nr_devices; i++) {
+		devices[i].name = argv[optind + i];
+		open_device(&devices[i]);
 	}
-	printf("%s%s %u %u %llu\n", names[opt.path], opt.poll ? "-poll" : "",
-	       opt.size, opt.depth, (unsigned long long)(best / opt.count));
+	if (opt.path != IOCTL)
+		setup_ring();
+	wait_idle();
+	calibrate();
+	measure();
 	return 0;
 }

@@ -47,6 +47,38 @@ static bool nvme_ng_admin_allowed(struct nvme_ctrl *ctrl,
 }
 
 /**
+ * nvme_ng_io_is_free - may an I/O command be sent without privilege
+ * @ctrl: the controller
+ * @ns: the namespace
+ * @opcode: opcode of the command
+ * @write: the descriptor is open for writing
+ */
+bool nvme_ng_io_is_free(struct nvme_ctrl *ctrl, struct nvme_ns *ns, u8 opcode,
+			bool write)
+{
+	bool changes;
+	u32 effects;
+
+	/* vendor specific or fabrics: nobody can know what it does */
+	if (opcode >= 0x80 || opcode == nvme_fabrics_command)
+		return false;
+	effects = nvme_command_effects(ctrl, ns, opcode);
+	if (!(effects & NVME_CMD_EFFECTS_CSUPP))
+		return false;
+	/* bits 31:20 are the scope, which is no effect */
+	if (effects & ~(NVME_CMD_EFFECTS_CSUPP | NVME_CMD_EFFECTS_LBCC |
+			NVME_CMD_EFFECTS_UUID_SEL | GENMASK(31, 20)))
+		return false;
+
+	changes = (opcode & 1) || (effects & NVME_CMD_EFFECTS_LBCC);
+	/* a device may forget that a key less is a change */
+	if (ns->head->ids.csi == NVME_NG_CSI_KV &&
+	    opcode == nvme_ng_kv_delete)
+		changes = true;
+	return write || !changes;
+}
+
+/**
  * nvme_ng_allowed - may the current process send this command
  * @ctrl: the controller
  * @ns: the namespace of an I/O command, or NULL for an admin command
@@ -60,29 +92,13 @@ bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		     const struct nvme_command *cmd, bool write)
 {
 	u8 opcode = cmd->common.opcode;
-	bool changes;
-	u32 effects;
 
-	/* vendor specific or fabrics: nobody can know what it does */
+	if (ns)
+		return nvme_ng_io_is_free(ctrl, ns, opcode, write) ||
+			capable(CAP_SYS_ADMIN);
 	if (opcode >= 0x80 || opcode == nvme_fabrics_command)
 		return capable(CAP_SYS_ADMIN);
-	if (!ns)
-		return nvme_ng_admin_allowed(ctrl, cmd);
-
-	effects = nvme_command_effects(ctrl, ns, opcode);
-	if (!(effects & NVME_CMD_EFFECTS_CSUPP))
-		return capable(CAP_SYS_ADMIN);
-	/* bits 31:20 are the scope, which is no effect */
-	if (effects & ~(NVME_CMD_EFFECTS_CSUPP | NVME_CMD_EFFECTS_LBCC |
-			NVME_CMD_EFFECTS_UUID_SEL | GENMASK(31, 20)))
-		return capable(CAP_SYS_ADMIN);
-
-	changes = (opcode & 1) || (effects & NVME_CMD_EFFECTS_LBCC);
-	/* a device may forget that a key less is a change */
-	if (ns->head->ids.csi == NVME_NG_CSI_KV &&
-	    opcode == nvme_ng_kv_delete)
-		changes = true;
-	return !changes || write || capable(CAP_SYS_ADMIN);
+	return nvme_ng_admin_allowed(ctrl, cmd);
 }
 
 /* NVM Command Set and Zoned Namespace Command Set specifications */

@@ -369,6 +369,8 @@ void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev)
 	if (!buf->mapped)
 		return;
 	buf->mapped = false;
+	if (buf->premapped)
+		return;
 	if (buf->nr_dev == 1)
 		dma_unmap_page(dev, buf->dev.sgl->dma_address,
 			       buf->dev.sgl->length, buf->dir);
@@ -490,15 +492,6 @@ void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev)
 		kfree(list);
 		list = next;
 	}
-}
-
-static void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr, u32 len,
-			    u8 type)
-{
-	d->addr = cpu_to_le64(addr);
-	d->length = cpu_to_le32(len);
-	memset(d->rsvd, 0, sizeof(d->rsvd));
-	d->type = type << 4;
 }
 
 /**

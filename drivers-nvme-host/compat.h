@@ -8,16 +8,22 @@
 #define _NVME_NG_COMPAT_H
 
 #include <linux/version.h>
+#include <linux/dma-mapping.h>
 #include <linux/slab.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#include <linux/dma-map-ops.h>
 #include <linux/io_uring.h>
+#include <linux/io_uring_types.h>
+#include <linux/pci.h>
 #else
 #include <linux/io_uring/cmd.h>
 #endif
 #include "nvme.h"
+#include "nvme_ng.h"
 
 #ifndef kmalloc_obj
 #define kmalloc_obj(obj)		kmalloc(sizeof(obj), GFP_KERNEL)
+#define kzalloc_obj(obj)		kzalloc(sizeof(obj), GFP_KERNEL)
 #endif
 
 /* where the format of a namespace is kept */
@@ -30,7 +36,7 @@
 #else
 #define nvme_ng_format(ns)		((ns)->head)
 #define nvme_ng_uring_sqe(ioucmd) \
-	io_uring_sqe128_cmd((ioucmd)->sqe, struct nvme_uring_cmd)
+	io_uring_sqe128_cmd((ioucmd)->sqe, struct nvme_ng_uring_cmd)
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
@@ -48,6 +54,9 @@
  */
 #define nvme_ng_poll_inline(ioucmd, sleeps)	(!(sleeps))
 #define nvme_ng_poll_flags			IO_URING_F_UNLOCKED
+#define nvme_ng_ring(ioucmd)		(cmd_to_io_kiocb(ioucmd)->ctx)
+#define NVME_NG_MOVE_NOTIFY		move_notify
+#define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS(DMA_BUF)
 #else
 #define NVME_NG_END_IO_ARGS	struct request *req, blk_status_t err, \
 				const struct io_comp_batch *iob
@@ -60,10 +69,22 @@
 	((void)(sleeps), \
 	 iob && iob->poll_ctx == io_uring_cmd_ctx_handle(ioucmd))
 #define nvme_ng_poll_flags		0
+#define nvme_ng_ring			io_uring_cmd_ctx_handle
+#define NVME_NG_MOVE_NOTIFY		invalidate_mappings
+#define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS("DMA_BUF")
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #define nvme_ng_do_in_task	io_uring_cmd_complete_in_task
+
+/* behind an IOMMU this kernel only tells what its operations could do */
+static inline bool nvme_ng_need_sync(struct device *dev, dma_addr_t dma)
+{
+	if (!get_dma_ops(dev))
+		return dma_need_sync(dev, dma);
+	return !dev_is_dma_coherent(dev) ||
+		(dev_is_pci(dev) && to_pci_dev(dev)->untrusted);
+}
 #define nvme_ng_stock_head_iopoll nvme_ns_head_chr_uring_cmd_iopoll
 
 /* the start of the effects is part of the execution here */
@@ -77,6 +98,7 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 }
 #else
 #define nvme_ng_do_in_task	io_uring_cmd_do_in_task_lazy
+#define nvme_ng_need_sync	dma_need_sync
 #define nvme_ng_stock_head_iopoll nvme_ns_chr_uring_cmd_iopoll
 
 static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,

@@ -93,6 +93,7 @@ int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
 
 	lim->max_transfer = nvme_ng_max_transfer(ns);
 	if (direct) {
+		lim->features |= NVME_NG_F_REGIONS;
 		lim->max_segments = UIO_MAXIOV;
 		lim->dma_alignment = sgl && (ctrl->sgls & 3) == 1 ? 1 : 4;
 		lim->virt_boundary = sgl ? 0 : NVME_CTRL_PAGE_SIZE;

@@ -8,12 +8,15 @@
 
 struct attribute_group;
 struct file;
+struct inode;
 struct io_comp_batch;
 struct io_uring_cmd;
 
 extern const struct attribute_group *nvme_ng_ns_groups[];
 extern const struct attribute_group *nvme_ng_head_groups[];
 
+void nvme_ng_release(struct file *file);
+int nvme_ng_chr_release(struct inode *inode, struct file *file);
 long nvme_ng_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 int nvme_ng_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			  unsigned int issue_flags);

@@ -12,6 +12,9 @@
 #include "nvme_ng.h"
 #include "ng-fops.h"
 
+struct nvme_ng_epoch;
+struct nvme_ng_open;
+
 /* I/O Command Set 1: NVM Express Key Value Command Set specification */
 #define NVME_NG_CSI_KV		1
 enum {
@@ -47,6 +50,7 @@ struct nvme_ng_list {
  * @dir: direction of the DMA mapping
  * @pinned: @user holds a pin on each page; otherwise io_uring does
  * @mapped: @dev is mapped for DMA
+ * @premapped: by a region, which also has the pages: @nr_user is 0
  *
  * Owned by one command.  The mapping ends before the request does, so that
  * it never outlives the device; the pages are let go in task context after.
@@ -63,6 +67,7 @@ struct nvme_ng_buf {
 	enum dma_data_direction	dir;
 	bool			pinned;
 	bool			mapped;
+	bool			premapped;
 };
 
 /* field by field: most of the structure needs no value yet */
@@ -76,6 +81,7 @@ static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf)
 	buf->bounce = NULL;
 	buf->pinned = false;
 	buf->mapped = false;
+	buf->premapped = false;
 }
 
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
@@ -95,6 +101,17 @@ int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
 		     struct nvme_command *cmd, struct nvme_ng_list **lists);
 void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev);
 
+static inline void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr,
+				   u32 len, u8 type)
+{
+	d->addr = cpu_to_le64(addr);
+	d->length = cpu_to_le32(len);
+	memset(d->rsvd, 0, sizeof(d->rsvd));
+	d->type = type << 4;
+}
+
+bool nvme_ng_io_is_free(struct nvme_ctrl *ctrl, struct nvme_ns *ns, u8 opcode,
+			bool write);
 bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		     const struct nvme_command *cmd, bool write);
 bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
@@ -107,6 +124,32 @@ int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim);
 static inline bool nvme_ng_is_direct(struct nvme_ctrl *ctrl)
 {
 	return ctrl->ops->flags & NVME_F_DIRECT;
+}
+
+int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg);
+int nvme_ng_ioctl_unmap(struct file *file, void __user *arg);
+
+/* What the file has mapped, NULL if nothing yet. */
+static inline struct nvme_ng_open *nvme_ng_file_open(struct file *file)
+{
+	return smp_load_acquire(&file->private_data);
+}
+
+/* Does data travel with its length?  The admin queue takes PRPs only. */
+static inline bool nvme_ng_has_sgl(struct nvme_ctrl *ctrl, struct nvme_ns *ns)
+{
+	return ns && nvme_ctrl_sgl_supported(ctrl);
+}
+
+/* What must be clear in addresses and lengths, NVM Express Base, SGLS field */
+static inline u32 nvme_ng_align_mask(struct nvme_ctrl *ctrl, bool sgl)
+{
+	return sgl && (ctrl->sgls & 3) == 1 ? 0 : 3;
+}
+
+static inline u64 nvme_ng_max(struct nvme_ctrl *ctrl)
+{
+	return (u64)ctrl->max_hw_sectors << SECTOR_SHIFT;
 }
 
 /* 0 where the driver made no sense of the block format */
@@ -122,6 +165,14 @@ static inline u32 nvme_ng_lba_shift(struct nvme_ns *ns)
 static inline bool nvme_ng_moves_data(const struct nvme_command *cmd)
 {
 	return cmd->common.opcode & 3;
+}
+
+/* A data pointer of no bytes; a PRP 1 of 0 would read as an address. */
+static inline void nvme_ng_describe_nothing(bool sgl, struct nvme_command *cmd)
+{
+	memset(&cmd->common.dptr, 0, sizeof(cmd->common.dptr));
+	cmd->common.flags = sgl && nvme_ng_moves_data(cmd) ?
+		NVME_CMD_SGL_METABUF : 0;
 }
 
 #endif /* _NVME_NG_H */

@@ -16,7 +16,7 @@
 #include <linux/nvme_ioctl.h>
 #include <linux/ptrace.h>
 #include <linux/slab.h>
-#include "ng.h"
+#include "region.h"
 
 /* segments of a vectored command that need no allocation */
 #define NVME_NG_FAST_IOV	8
@@ -27,6 +27,7 @@
  * @data: data buffer
  * @meta: separate metadata buffer
  * @lists: descriptor memory
+ * @epoch: keeps the regions that the buffers are in, or NULL
  * @result: dwords 0 and 1 of the completion
  * @status: NVMe status, or a negative errno
  */
@@ -35,38 +36,9 @@ struct nvme_ng_cmd {
 	struct nvme_ng_buf	data;
 	struct nvme_ng_buf	meta;
 	struct nvme_ng_list	*lists;
+	struct nvme_ng_epoch	*epoch;
 	u64			result;
 	int			status;
-};
-
-/**
- * struct nvme_ng_pdu - what is kept in the io_uring command
- * @hctx: the hardware queue to poll, NULL once the request has ended
- * @q: the queue, alive as long as a request of it is
- * @cmd: the command, unless @piece
- * @dma: where the data is, until the request ends
- * @result: dwords 0 and 1 of the completion, from then on
- * @piece: the data is one piece of memory, for which this structure is enough
- * @pinned: that is page @pfn, with a pin of ours; otherwise io_uring holds it
- * @pfn: page frame number
- * @value: bytes at @dma until the request ends, then the NVMe status or a
- *	negative errno
- *
- * A ring may poll while another one reaps its completion: @hctx tells, and
- * RCU keeps @q long enough to try for a reference.
- */
-struct nvme_ng_pdu {
-	struct blk_mq_hw_ctx	*hctx;
-	struct request_queue	*q;
-	union {
-		struct nvme_ng_cmd	*cmd;
-		dma_addr_t		dma;
-		u64			result;
-	};
-	u64			piece:1;
-	u64			pinned:1;
-	u64			pfn:40;
-	s64			value:22;
 };
 
 #define NVME_NG_PIECE_MAX	0x100000U
@@ -80,6 +52,8 @@ struct nvme_ng_pdu {
  * @metadata_len: bytes at @metadata
  * @timeout_ms: 0 for the default
  * @vec: @addr is an array
+ * @regions: data and metadata are in regions, as this entry says, or NULL
+ * @file: the open node, if @regions
  * @fixed: in the registered buffer of this io_uring command, or NULL
  * @issue_flags: as io_uring gave them
  */
@@ -90,15 +64,11 @@ struct nvme_ng_args {
 	u32			metadata_len;
 	u32			timeout_ms;
 	bool			vec;
+	const struct nvme_ng_uring_cmd *regions;
+	struct file		*file;
 	struct io_uring_cmd	*fixed;
 	unsigned int		issue_flags;
 };
-
-static struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
-{
-	BUILD_BUG_ON(sizeof(struct nvme_ng_pdu) > sizeof(ioucmd->pdu));
-	return (struct nvme_ng_pdu *)&ioucmd->pdu;
-}
 
 static void __user *nvme_ng_ptr(u64 val)
 {
@@ -114,6 +84,9 @@ static void nvme_ng_cmd_end(struct nvme_ng_cmd *nc)
 	nvme_ng_buf_unmap(&nc->meta, nc->dev);
 	nvme_ng_free_lists(nc->lists, nc->dev);
 	nc->lists = NULL;
+	if (nc->epoch)
+		nvme_ng_leave(nc->epoch);
+	nc->epoch = NULL;
 }
 
 /* Everything of the program; in process context. */
@@ -213,23 +186,6 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	return nvme_ng_buf_import(&nc->meta, &iov, 1, dir, NULL, 0);
 }
 
-static u64 nvme_ng_max(struct nvme_ctrl *ctrl)
-{
-	return (u64)ctrl->max_hw_sectors << SECTOR_SHIFT;
-}
-
-/* Does data travel with its length?  The admin queue takes PRPs only. */
-static bool nvme_ng_has_sgl(struct nvme_ctrl *ctrl, struct nvme_ns *ns)
-{
-	return ns && nvme_ctrl_sgl_supported(ctrl);
-}
-
-/* What must be clear in addresses and lengths, NVM Express Base, SGLS field */
-static u32 nvme_ng_align_mask(struct nvme_ctrl *ctrl, bool sgl)
-{
-	return sgl && (ctrl->sgls & 3) == 1 ? 0 : 3;
-}
-
 /*
  * A controller that takes Physical Region Pages is never told the length of a
  * buffer, nor is one told that of separate metadata, so the command itself
@@ -239,13 +195,110 @@ static int nvme_ng_check_length(struct nvme_ns *ns,
 				const struct nvme_command *cmd, bool sgl,
 				u32 data_len, u32 meta_len)
 {
-	u64 data, meta;
+	int ret = nvme_ng_exceeds(ns, cmd, sgl, data_len, meta_len);
 
-	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
-		return sgl || capable(CAP_SYS_ADMIN) ? 0 : -EACCES;
-	if (meta > meta_len || (!sgl && data > data_len))
-		return -EINVAL;
-	return 0;
+	return ret <= 0 || capable(CAP_SYS_ADMIN) ? min(ret, 0) : -EACCES;
+}
+
+/* The most that a vectored command can have, as for struct iovec */
+#define NVME_NG_MAX_SEGMENTS	UIO_MAXIOV
+
+/* The way of a command with regions: -EAGAIN if only a thread can make it. */
+static struct nvme_ng_path *nvme_ng_region_path(struct nvme_ns *ns,
+						const struct nvme_ng_args *args,
+						struct nvme_ng_open **openp)
+{
+	struct nvme_ng_open *open = nvme_ng_file_open(args->file);
+	struct nvme_ng_path *path;
+
+	*openp = open;
+	if (!open)
+		return NULL;
+	path = nvme_ng_find_path(open, ns);
+	if (path)
+		return path;
+	if (args->issue_flags & IO_URING_F_NONBLOCK)
+		return ERR_PTR(-EAGAIN);
+	return nvme_ng_get_path(open, ns);
+}
+
+/* The segments of a command with regions, to be freed, and their length. */
+static struct nvme_ng_segment *nvme_ng_copy_segments(const struct nvme_ng_args *args,
+						     unsigned int *nr, u64 max)
+{
+	struct nvme_ng_segment *seg;
+	u64 len = 0;
+	u32 i;
+
+	*nr = args->vec ? args->data_len : 1;
+	if (*nr > NVME_NG_MAX_SEGMENTS)
+		return ERR_PTR(-EINVAL);
+	seg = kmalloc_array(*nr ?: 1, sizeof(*seg), GFP_KERNEL);
+	if (!seg)
+		return ERR_PTR(-ENOMEM);
+	if (!args->vec) {
+		seg->region = READ_ONCE(args->regions->region);
+		seg->len = args->data_len;
+		seg->offset = args->addr;
+	} else if (copy_from_user(seg, nvme_ng_ptr(args->addr),
+				  *nr * sizeof(*seg))) {
+		kfree(seg);
+		return ERR_PTR(-EFAULT);
+	}
+	for (i = 0; i < *nr; i++)
+		len += seg[i].len;
+	if (len <= max)
+		return seg;
+	kfree(seg);
+	return ERR_PTR(-EINVAL);
+}
+
+/* Find and describe the regions of a command in place. */
+static int nvme_ng_map_regions(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
+			       struct nvme_ctrl *ctrl, struct nvme_command *cmd,
+			       const struct nvme_ng_args *args)
+{
+	bool sgl = nvme_ng_has_sgl(ctrl, ns);
+	u8 opcode = cmd->common.opcode;
+	struct nvme_ng_segment *seg;
+	struct nvme_ng_open *open;
+	struct nvme_ng_path *path;
+	unsigned int nr;
+	int ret;
+
+	path = nvme_ng_region_path(ns, args, &open);
+	if (IS_ERR_OR_NULL(path))
+		return path ? PTR_ERR(path) : -ENOENT;
+	seg = nvme_ng_copy_segments(args, &nr, nvme_ng_max(ctrl));
+	if (IS_ERR(seg))
+		return PTR_ERR(seg);
+
+	rcu_read_lock();
+	nc->epoch = nvme_ng_enter(open);
+	rcu_read_unlock();
+	ret = nvme_ng_import_segments(&nc->data, open, path, seg, nr, opcode,
+				      sgl);
+	kfree(seg);
+	if (!ret && args->metadata_len) {
+		rcu_read_lock();
+		ret = nvme_ng_use_meta(open, path, args->regions,
+				       args->metadata_len, cmd);
+		rcu_read_unlock();
+	}
+	if (!ret)
+		ret = nvme_ng_check_length(ns, cmd, sgl, nc->data.len,
+					   args->metadata_len);
+	if (!ret) {
+		nvme_ng_describe_nothing(sgl, cmd);
+		if (nc->data.mapped)
+			ret = nvme_ng_describe(&nc->data, nc->dev, sgl, cmd,
+					       &nc->lists);
+	}
+	if (ret) {
+		nvme_ng_cmd_end(nc);
+		nvme_ng_buf_release(&nc->data, false);
+	}
+	return ret;
 }
 
 /* Import, map and describe the buffers of a command in place. */
@@ -260,8 +313,11 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 
 	nc->dev = ctrl->dev;
 	nc->lists = NULL;
+	nc->epoch = NULL;
 	nvme_ng_buf_init(&nc->data);
 	nvme_ng_buf_init(&nc->meta);
+	if (args->regions)
+		return nvme_ng_map_regions(nc, ns, ctrl, cmd, args);
 	ret = nvme_ng_import_data(nc, args, dir, nvme_ng_max(ctrl));
 	if (ret)
 		return ret;
@@ -314,7 +370,7 @@ static int nvme_ng_find_piece(struct nvme_ng_pdu *pdu, const struct iovec *iov,
 {
 	int ret;
 
-	pdu->pinned = !args->fixed;
+	pdu->data = args->fixed ? NVME_NG_FIXED : NVME_NG_PINNED;
 	if (args->fixed)
 		return nvme_ng_fixed_piece(iov, dir, args->fixed,
 					   args->issue_flags, page, offset);
@@ -334,7 +390,7 @@ static void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
 {
 	struct page *page = pfn_to_page(pdu->pfn);
 
-	if (pdu->pinned)
+	if (pdu->data == NVME_NG_PINNED)
 		unpin_user_pages_dirty_lock(&page, 1, dirty);
 }
 
@@ -380,10 +436,38 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 		nvme_ng_release_piece(pdu, false);
 		return -ENOMEM;
 	}
-	pdu->piece = true;
 	pdu->value = len;
 	nvme_ng_describe_one(pdu->dma, len, sgl, cmd);
 	return 0;
+}
+
+/*
+ * The same for a command whose data and metadata are in regions.
+ *
+ * Return: as nvme_ng_map_piece().
+ */
+static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
+			      struct nvme_command *cmd,
+			      const struct nvme_ng_args *args)
+{
+	struct nvme_ng_open *open;
+	struct nvme_ng_path *path;
+	int ret;
+
+	if (args->vec)
+		return 1;
+	path = nvme_ng_region_path(ns, args, &open);
+	if (IS_ERR_OR_NULL(path))
+		return path ? PTR_ERR(path) : -ENOENT;
+
+	rcu_read_lock();
+	pdu->data = NVME_NG_REGION;
+	pdu->epoch = nvme_ng_enter(open);
+	ret = nvme_ng_use_regions(open, path, args->regions, cmd);
+	rcu_read_unlock();
+	if (ret)
+		nvme_ng_leave(pdu->epoch);
+	return ret;
 }
 
 static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
@@ -457,7 +541,7 @@ static void nvme_ng_uring_end(struct io_uring_cmd *ioucmd,
 	u64 result = pdu->result;
 	int status = pdu->value;
 
-	if (pdu->piece) {
+	if (pdu->data != NVME_NG_BUFFERS) {
 		nvme_ng_release_piece(pdu, !status);
 	} else {
 		nvme_ng_cmd_free(nc);
@@ -473,6 +557,24 @@ static void nvme_ng_task_cb(NVME_NG_TW_ARGS)
 	nvme_ng_uring_end(nvme_ng_tw_ioucmd, nvme_ng_tw_flags);
 }
 
+/**
+ * nvme_ng_complete_in_task - complete a command that had no request
+ * @ioucmd: the command
+ * @status: NVMe status, or a negative errno
+ * @result: dwords 0 and 1 of the completion
+ *
+ * Any context but one that holds the ring's uring_lock.
+ */
+void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
+			      u64 result)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+
+	pdu->value = status;
+	pdu->result = result;
+	nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
+}
+
 /*
  * May nvme_ng_uring_end() sleep?  Then it is not for a polled completion, which
  * any ring may do for another.
@@ -481,8 +583,8 @@ static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
 {
 	const struct nvme_ng_cmd *nc = pdu->cmd;
 
-	if (pdu->piece)
-		return pdu->pinned;
+	if (pdu->data != NVME_NG_BUFFERS)
+		return pdu->data == NVME_NG_PINNED;
 	return (nc->data.pinned && nc->data.nr_user) || nc->data.bounce ||
 		(nc->meta.pinned && nc->meta.nr_user) || nc->meta.bounce;
 }
@@ -502,15 +604,24 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 		if (!status)
 			status = blk_status_to_errno(err);
 	}
-	if (pdu->piece) {
-		dma_unmap_page(nvme_req(req)->ctrl->dev, pdu->dma, pdu->value,
-			       nvme_ng_dir(nvme_req(req)->cmd));
-		pdu->result = result;
-		pdu->value = status;
-	} else {
+	switch (pdu->data) {
+	case NVME_NG_BUFFERS:
 		nvme_ng_cmd_end(nc);
 		nc->result = result;
 		nc->status = status;
+		break;
+	case NVME_NG_PINNED:
+	case NVME_NG_FIXED:
+		dma_unmap_page(nvme_req(req)->ctrl->dev, pdu->dma, pdu->value,
+			       nvme_ng_dir(nvme_req(req)->cmd));
+		break;
+	case NVME_NG_REGION:
+		nvme_ng_leave(pdu->epoch);
+		break;
+	}
+	if (pdu->data != NVME_NG_BUFFERS) {
+		pdu->result = result;
+		pdu->value = status;
 	}
 	WRITE_ONCE(pdu->hctx, NULL);
 
@@ -536,9 +647,10 @@ static bool nvme_ng_must_wait(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 }
 
 static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
-			       struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec)
+			       struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec,
+			       bool regions)
 {
-	const struct nvme_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
+	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	struct nvme_ng_args args = {
 		.vec		= vec,
@@ -574,8 +686,15 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	args.metadata = READ_ONCE(sqe->metadata);
 	args.metadata_len = READ_ONCE(sqe->metadata_len);
 	args.timeout_ms = READ_ONCE(sqe->timeout_ms);
-	if (ioucmd->flags & IORING_URING_CMD_FIXED)
+	if (regions) {
+		if (READ_ONCE(sqe->rsvd1) || READ_ONCE(sqe->rsvd2) ||
+		    ioucmd->flags & IORING_URING_CMD_FIXED)
+			return -EINVAL;
+		args.regions = sqe;
+		args.file = ioucmd->file;
+	} else if (ioucmd->flags & IORING_URING_CMD_FIXED) {
 		args.fixed = ioucmd;
+	}
 
 	if (unlikely(nvme_ng_must_wait(ctrl, ns, cmd.common.opcode))) {
 		if (issue_flags & IO_URING_F_NONBLOCK)
@@ -591,7 +710,11 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	req = nvme_ng_request(ctrl, ns, &cmd, &args);
 	if (IS_ERR(req))
 		return PTR_ERR(req);
-	ret = nvme_ng_map_piece(pdu, ns, ctrl, nvme_req(req)->cmd, &args);
+	if (regions)
+		ret = nvme_ng_map_region(pdu, ns, nvme_req(req)->cmd, &args);
+	else
+		ret = nvme_ng_map_piece(pdu, ns, ctrl, nvme_req(req)->cmd,
+					&args);
 	if (ret > 0) {
 		ret = -ENOMEM;
 		nc = kmalloc_obj(*nc);
@@ -603,7 +726,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 			goto out_free_request;
 		}
 		pdu->cmd = nc;
-		pdu->piece = false;
+		pdu->data = NVME_NG_BUFFERS;
 	} else if (ret) {
 		goto out_free_request;
 	}
@@ -631,15 +754,28 @@ static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 {
 	int ret = nvme_ng_uring_check(issue_flags);
 
-	if (ret)
+	if (unlikely(ret))
 		return ret;
+	if (ioucmd->cmd_op == NVME_NG_URING_CMD_IO &&
+	    (issue_flags & (IO_URING_F_IOPOLL | IO_URING_F_UNLOCKED)) ==
+	    IO_URING_F_IOPOLL) {
+		ret = nvme_ng_lean_issue(ns, ioucmd);
+		if (likely(ret <= 0))
+			return ret;
+	}
 	switch (ioucmd->cmd_op) {
 	case NVME_URING_CMD_IO:
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
-					   false);
+					   false, false);
 	case NVME_URING_CMD_IO_VEC:
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
-					   true);
+					   true, false);
+	case NVME_NG_URING_CMD_IO:
+		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
+					   false, true);
+	case NVME_NG_URING_CMD_IO_VEC:
+		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
+					   true, true);
 	default:
 		return -ENOTTY;
 	}
@@ -653,6 +789,9 @@ static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
 	struct blk_mq_hw_ctx *hctx;
 	int ret;
 
+	if (!q)
+		return nvme_ng_lean_poll(pdu->lean, nvme_ng_ring(ioucmd),
+					 poll_flags);
 	/* as long as the request lives, so does the queue */
 	rcu_read_lock();
 	hctx = READ_ONCE(pdu->hctx);
@@ -822,14 +961,20 @@ static int nvme_ng_ioctl_limits(struct nvme_ns *ns, void __user *arg)
 }
 
 /* -ENOIOCTLCMD: left to the stock code */
-static long nvme_ng_ioctl(struct nvme_ns *ns, unsigned int cmd,
-			  void __user *arg, bool write)
+static long nvme_ng_ioctl(struct file *file, struct nvme_ns *ns,
+			  unsigned int cmd, void __user *arg)
 {
+	bool write = file->f_mode & FMODE_WRITE;
+
 	if (cmd == NVME_NG_IOCTL_LIMITS)
 		return nvme_ng_ioctl_limits(ns, arg);
+	if (cmd == NVME_NG_IOCTL_UNMAP)
+		return nvme_ng_ioctl_unmap(file, arg);
 	if (!nvme_ng_is_direct(ns->ctrl))
-		return -ENOIOCTLCMD;
+		return cmd == NVME_NG_IOCTL_MAP ? -EOPNOTSUPP : -ENOIOCTLCMD;
 	switch (cmd) {
+	case NVME_NG_IOCTL_MAP:
+		return nvme_ng_ioctl_map(file, ns, arg);
 	case NVME_IOCTL_IO_CMD:
 		return nvme_ng_ioctl_cmd(ns->ctrl, ns, arg, write);
 	case NVME_IOCTL_IO64_CMD:
@@ -882,7 +1027,7 @@ long nvme_ng_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	if (nvme_ng_is_admin_ioctl(cmd))
 		ret = nvme_ng_admin_ioctl(ns->ctrl, cmd, argp, write);
 	else
-		ret = nvme_ng_ioctl(ns, cmd, argp, write);
+		ret = nvme_ng_ioctl(file, ns, cmd, argp);
 	return ret == -ENOIOCTLCMD ? nvme_ns_chr_ioctl(file, cmd, arg) : ret;
 }
 
@@ -970,10 +1115,10 @@ int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 	switch (ioucmd->cmd_op) {
 	case NVME_URING_CMD_ADMIN:
 		return nvme_ng_uring_issue(ctrl, NULL, ioucmd, issue_flags,
-					   false);
+					   false, false);
 	case NVME_URING_CMD_ADMIN_VEC:
 		return nvme_ng_uring_issue(ctrl, NULL, ioucmd, issue_flags,
-					   true);
+					   true, false);
 	default:
 		return -ENOTTY;
 	}
@@ -1018,7 +1163,7 @@ long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
 		nvme_put_ctrl(ctrl);
 		goto out;
 	} else {
-		ret = nvme_ng_ioctl(ns, cmd, argp, write);
+		ret = nvme_ng_ioctl(file, ns, cmd, argp);
 	}
 	srcu_read_unlock(&head->srcu, srcu);
 out:

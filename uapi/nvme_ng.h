@@ -13,6 +13,7 @@
 #define NVME_NG_F_SGL		(1U << 0) /* data travels with its length */
 #define NVME_NG_F_EXT_LBA	(1U << 1) /* metadata follows each block */
 #define NVME_NG_F_POLL		(1U << 2) /* there are queues to poll */
+#define NVME_NG_F_REGIONS	(1U << 3) /* memory can be mapped beforehand */
 
 /**
  * struct nvme_ng_limits - what a program needs to form commands
@@ -72,5 +73,136 @@ struct nvme_ng_limits {
  * less than 16 or more than a page) or EAGAIN (a multipath node has no usable path).
  */
 #define NVME_NG_IOCTL_LIMITS	_IOWR('N', 0x60, struct nvme_ng_limits)
+
+/* struct nvme_ng_map, member flags */
+#define NVME_NG_MAP_READ_ONLY	(1U << 0) /* the device may not write */
+#define NVME_NG_MAP_DMABUF	(1U << 1) /* of @dmabuf_fd, not of the process */
+
+/**
+ * struct nvme_ng_map - map memory for commands to come
+ * @size: in: bytes of this structure that the program knows, at least 40
+ * @flags: in: NVME_NG_MAP_* bits
+ * @addr: in: start of the memory; with NVME_NG_MAP_DMABUF an offset into the
+ *	dma-buf
+ * @len: in: bytes, at least 1
+ * @dmabuf_fd: in: a dma-buf, or -1 without NVME_NG_MAP_DMABUF
+ * @region: out: handle of the region, never 0
+ * @granule: out: bytes; metadata in the region must not cross a multiple of
+ *	this in memory, 0 if it may lie anywhere
+ * @rsvd: in: must be 0
+ */
+struct nvme_ng_map {
+	__u32	size;
+	__u32	flags;
+	__u64	addr;
+	__u64	len;
+	__s32	dmabuf_fd;
+	__u32	region;
+	__u32	granule;
+	__u32	rsvd;
+};
+
+/**
+ * NVME_NG_IOCTL_MAP - pin memory and map it for DMA
+ *
+ * The region belongs to the open /dev/ngXnY: it ends with its last descriptor,
+ * with NVME_NG_IOCTL_UNMAP, or for good when the controller is removed.  It
+ * stays the same when the process unmaps the memory, forks or executes, and
+ * over a reset of the controller.  Memory of the process counts towards
+ * RLIMIT_MEMLOCK of its user.
+ *
+ * Returns 0, or -1 with errno EFAULT (the structure or the memory cannot be
+ * read or, without NVME_NG_MAP_READ_ONLY, written), EINVAL (a field that
+ * cannot be), EBADF (no dma-buf), ENOMEM (no memory, or beyond
+ * RLIMIT_MEMLOCK), EMFILE (65535 regions), EOPNOTSUPP (the device cannot reach
+ * this memory without copies, or is not a PCIe controller), ENODEV (the
+ * controller is gone), EAGAIN (a multipath node has no usable path) or EINTR.
+ */
+#define NVME_NG_IOCTL_MAP	_IOWR('N', 0x61, struct nvme_ng_map)
+
+/**
+ * NVME_NG_IOCTL_UNMAP - end a region
+ *
+ * The argument points to the handle, __u32.  No command finds the region any
+ * more.  Those in flight go on; the memory is let go when they have completed,
+ * which is before this returns if there are none.
+ *
+ * Returns 0, or -1 with errno EFAULT, ENOENT (no such region) or ENOMEM.
+ */
+#define NVME_NG_IOCTL_UNMAP	_IOW('N', 0x62, __u32)
+
+/**
+ * struct nvme_ng_uring_cmd - a command with its data in a region
+ * @opcode: of any I/O command
+ * @flags: must be 0
+ * @rsvd1: must be 0
+ * @nsid: Namespace Identifier
+ * @cdw2: Command Dword 2
+ * @cdw3: Command Dword 3
+ * @metadata: offset of separate metadata in @meta_region, in bytes
+ * @addr: offset of the data in @region, in bytes; of NVME_NG_URING_CMD_IO_VEC
+ *	the address of an array of struct nvme_ng_segment
+ * @metadata_len: bytes of metadata
+ * @data_len: bytes of data; elements of the array
+ * @cdw10: Command Dword 10
+ * @cdw11: Command Dword 11
+ * @cdw12: Command Dword 12
+ * @cdw13: Command Dword 13
+ * @cdw14: Command Dword 14
+ * @cdw15: Command Dword 15
+ * @timeout_ms: milliseconds until the command is aborted, 0 for the default
+ * @rsvd2: must be 0
+ * @region: handle from NVME_NG_IOCTL_MAP; 0 for a command without data, and
+ *	for NVME_NG_URING_CMD_IO_VEC
+ * @meta_region: handle of the region with the metadata, 0 without metadata
+ *
+ * The first 72 bytes are those of struct nvme_uring_cmd.
+ */
+struct nvme_ng_uring_cmd {
+	__u8	opcode;
+	__u8	flags;
+	__u16	rsvd1;
+	__u32	nsid;
+	__u32	cdw2;
+	__u32	cdw3;
+	__u64	metadata;
+	__u64	addr;
+	__u32	metadata_len;
+	__u32	data_len;
+	__u32	cdw10;
+	__u32	cdw11;
+	__u32	cdw12;
+	__u32	cdw13;
+	__u32	cdw14;
+	__u32	cdw15;
+	__u32	timeout_ms;
+	__u32	rsvd2;
+	__u32	region;
+	__u32	meta_region;
+};
+
+/**
+ * struct nvme_ng_segment - part of the data of a vectored command
+ * @region: handle from NVME_NG_IOCTL_MAP
+ * @len: bytes; a segment of 0 is passed over
+ * @offset: in the region, in bytes
+ */
+struct nvme_ng_segment {
+	__u32	region;
+	__u32	len;
+	__u64	offset;
+};
+
+/*
+ * The commands, by IORING_OP_URING_CMD with big entries on both sides.  They
+ * complete as those of <linux/nvme_ioctl.h> do: with an NVMe status, 0 or a
+ * negative errno, and dwords 0 and 1 of the NVMe completion.  Of errno, ENOENT
+ * stands for a region that does not exist, EFAULT for data outside of its
+ * region, or that the device is to write into a read-only one, and EINVAL for
+ * an address or a length that the controller cannot take as it is: nothing is
+ * copied.
+ */
+#define NVME_NG_URING_CMD_IO		_IOWR('N', 0x90, struct nvme_ng_uring_cmd)
+#define NVME_NG_URING_CMD_IO_VEC	_IOWR('N', 0x91, struct nvme_ng_uring_cmd)
 
 #endif /* _UAPI_LINUX_NVME_NG_H */

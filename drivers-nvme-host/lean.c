@@ -1,0 +1,620 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nvme-ng: commands on queue pairs that polled rings own.
+ *
+ * A ring that polls gets a queue pair of the controller for itself, as long as
+ * there are any, and its commands with data in regions need no request: a
+ * command is written to the submission queue where it is issued, and completed
+ * where the ring polls.  Both happen under the ring's uring_lock; the lock of
+ * the queue is for those who come from elsewhere: reset, timeout, removal.
+ *
+ * What blk-mq does for its requests is kept:
+ *  - freeze, removal of a namespace: commands in flight hold a reference to the
+ *    namespace's request queue, and once that is being frozen new ones take the
+ *    way through blk-mq, which waits;
+ *  - timeout, abort: nvme_ng_tick();
+ *  - reset: the transport stops the queue, cancels what is in flight and starts
+ *    it again.
+ */
+#include <linux/blk-mq.h>
+#include <linux/sched/signal.h>
+#include "region.h"
+#include "ng-queue.h"
+
+/* jiffies between two looks at what is in flight */
+#define NVME_NG_TICK	HZ
+
+/**
+ * struct nvme_ng_slot - a command in flight, by its Command Identifier
+ * @ioucmd: the command, NULL if there is none
+ * @path: from where it came
+ * @deadline: jiffies at which it is aborted
+ * @timeout: jiffies from start to @deadline
+ * @aborted: it was, and gets as much time again
+ */
+struct nvme_ng_slot {
+	struct io_uring_cmd	*ioucmd;
+	struct nvme_ng_path	*path;
+	unsigned long		deadline;
+	u32			timeout;
+	bool			aborted;
+};
+
+/**
+ * struct nvme_ng_queue - a queue pair without requests
+ * @lock: protects what changes, but for @users
+ * @live: the controller takes commands
+ * @plugged: the submission doorbell is rung when a plug is flushed
+ * @polled: a ring polled since the last tick
+ * @ticking: @tick is scheduled
+ * @phase: of the next completion
+ * @sq_tail: where the next command goes
+ * @cq_head: where the next completion comes
+ * @nr_free: identifiers on @free
+ * @owner: the ring whose commands are in flight; another ring may take over
+ *	while there are none
+ * @sqes: submission queue
+ * @cqes: completion queue
+ * @depth: entries of each
+ * @nr_slots: identifiers, fewer than @depth
+ * @slots: commands by identifier
+ * @free: stack of identifiers
+ * @ops: doorbells
+ * @priv: for @ops
+ * @qid: Queue Identifier
+ * @device: the controller
+ * @users: open files that have the queue, protected by &nvme_ng_device.lock
+ * @on_device: in &nvme_ng_device.queues
+ * @ref: held by the transport and by each path that has the queue
+ * @tick: nvme_ng_tick(), while commands are in flight
+ */
+struct nvme_ng_queue {
+	spinlock_t			lock;
+	bool				live;
+	bool				plugged;
+	bool				polled;
+	bool				ticking;
+	u8				phase;
+	u16				sq_tail;
+	u16				cq_head;
+	u16				nr_free;
+	const void			*owner;
+	struct nvme_command		*sqes;
+	struct nvme_completion		*cqes;
+	u32				depth;
+	u32				nr_slots;
+	struct nvme_ng_slot		*slots;
+	u16				*free;
+	const struct nvme_ng_queue_ops	*ops;
+	void				*priv;
+	u16				qid;
+	struct nvme_ng_device		*device;
+	unsigned int			users;
+	struct list_head		on_device;
+	struct kref			ref;
+	struct delayed_work		tick;
+};
+
+static bool nvme_ng_is_idle(const struct nvme_ng_queue *q)
+{
+	return q->nr_free == q->nr_slots;
+}
+
+/* The last command of the path has ended; the queue's lock is held. */
+static noinline void nvme_ng_exit_path(struct nvme_ng_path *path)
+{
+	nvme_ng_leave(path->epoch);
+	percpu_ref_put(&path->ns->queue->q_usage_counter);
+}
+
+/* The end of a command; @q->lock is held. */
+static inline struct io_uring_cmd *nvme_ng_end_slot(struct nvme_ng_queue *q, u16 id)
+{
+	struct nvme_ng_slot *slot = &q->slots[id];
+	struct io_uring_cmd *ioucmd = slot->ioucmd;
+	struct nvme_ng_path *path = slot->path;
+
+	slot->ioucmd = NULL;
+	q->free[q->nr_free++] = id;
+	if (!--path->flying)
+		nvme_ng_exit_path(path);
+	return ioucmd;
+}
+
+/*
+ * Complete what the controller has completed; @q->lock is held.  With @in_ring
+ * the caller holds the uring_lock of the owner.
+ */
+static unsigned int nvme_ng_reap(struct nvme_ng_queue *q, bool in_ring)
+{
+	struct nvme_completion *cqe = &q->cqes[q->cq_head];
+	unsigned int n = 0;
+
+	while ((le16_to_cpu(READ_ONCE(cqe->status)) & 1) == q->phase) {
+		struct io_uring_cmd *ioucmd;
+		u64 result;
+		u16 id;
+		int status;
+
+		/* the phase tells that the rest of the entry is there */
+		dma_rmb();
+		id = READ_ONCE(cqe->command_id);
+		status = le16_to_cpu(cqe->status) >> 1;
+		result = le64_to_cpu(cqe->result.u64);
+		cqe++;
+		if (++q->cq_head == q->depth) {
+			q->cq_head = 0;
+			q->phase ^= 1;
+			cqe = q->cqes;
+		}
+		n++;
+		if (unlikely(id >= q->nr_slots || !q->slots[id].ioucmd)) {
+			dev_warn_ratelimited(q->device->ctrl->device,
+					     "invalid id %u completed on queue %u\n",
+					     id, q->qid);
+			continue;
+		}
+		ioucmd = nvme_ng_end_slot(q, id);
+		if (in_ring)
+			nvme_ng_uring_done(ioucmd, status, result, 0);
+		else
+			nvme_ng_complete_in_task(ioucmd, status, result);
+	}
+	if (n)
+		q->ops->ring_cq(q->priv, q->cq_head);
+	return n;
+}
+
+static void nvme_ng_ring_sq(struct nvme_ng_queue *q)
+{
+	q->ops->ring_sq(q->priv, q->sq_tail);
+}
+
+static void nvme_ng_unplug(struct blk_plug_cb *cb, bool from_schedule)
+{
+	struct nvme_ng_queue *q = cb->data;
+
+	kfree(cb);
+	spin_lock(&q->lock);
+	q->plugged = false;
+	if (q->live)
+		nvme_ng_ring_sq(q);
+	spin_unlock(&q->lock);
+}
+
+/* A queue for the ring, if there is one left. */
+static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_path *path,
+						 const void *ring)
+{
+	struct nvme_ng_queue *q, *found = NULL;
+
+	if (!mutex_trylock(&path->device->lock))
+		return NULL;
+	if (path->queue) {
+		found = path->queue;
+		goto out;
+	}
+	list_for_each_entry(q, &path->device->queues, on_device) {
+		if (q->users && q->owner == ring) {
+			found = q;
+			break;
+		}
+		if (!q->users && !found)
+			found = q;
+	}
+	if (found) {
+		found->users++;
+		kref_get(&found->ref);
+		smp_store_release(&path->queue, found);
+	}
+out:
+	mutex_unlock(&path->device->lock);
+	return found;
+}
+
+static void nvme_ng_free_queue(struct kref *ref)
+{
+	struct nvme_ng_queue *q = container_of(ref, struct nvme_ng_queue, ref);
+
+	nvme_ng_put_device(q->device);
+	kvfree(q->slots);
+	kvfree(q->free);
+	kfree(q);
+}
+
+/**
+ * nvme_ng_release_queue - give back the queue of a path
+ * @path: its file is being closed, no command is in flight
+ */
+void nvme_ng_release_queue(struct nvme_ng_path *path)
+{
+	struct nvme_ng_queue *q = path->queue;
+
+	if (!q)
+		return;
+	mutex_lock(&path->device->lock);
+	q->users--;
+	mutex_unlock(&path->device->lock);
+	kref_put(&q->ref, nvme_ng_free_queue);
+}
+
+/*
+ * All of a command but data, metadata and its identifier.  The program may
+ * change the entry at any time: each field is read once.
+ */
+static bool nvme_ng_copy_command(struct nvme_command *cmd,
+				 const struct nvme_ng_uring_cmd *sqe, u32 nsid)
+{
+	if (READ_ONCE(sqe->flags) || READ_ONCE(sqe->rsvd1) ||
+	    READ_ONCE(sqe->rsvd2) || READ_ONCE(sqe->nsid) != nsid)
+		return false;
+	cmd->common.nsid = cpu_to_le32(nsid);
+	cmd->common.cdw2[0] = cpu_to_le32(READ_ONCE(sqe->cdw2));
+	cmd->common.cdw2[1] = cpu_to_le32(READ_ONCE(sqe->cdw3));
+	cmd->common.cdw10 = cpu_to_le32(READ_ONCE(sqe->cdw10));
+	cmd->common.cdw11 = cpu_to_le32(READ_ONCE(sqe->cdw11));
+	cmd->common.cdw12 = cpu_to_le32(READ_ONCE(sqe->cdw12));
+	cmd->common.cdw13 = cpu_to_le32(READ_ONCE(sqe->cdw13));
+	cmd->common.cdw14 = cpu_to_le32(READ_ONCE(sqe->cdw14));
+	cmd->common.cdw15 = cpu_to_le32(READ_ONCE(sqe->cdw15));
+	return true;
+}
+
+/* The first command of a path; the queue's lock is held. */
+static noinline bool nvme_ng_enter_path(struct nvme_ng_open *open,
+					struct nvme_ng_path *path)
+{
+	if (!percpu_ref_tryget_live(&path->ns->queue->q_usage_counter))
+		return false;
+	path->epoch = nvme_ng_enter(open);
+	return true;
+}
+
+/*
+ * Can @ring send a command for @path now?  Those in flight are of one epoch: in
+ * a new one, others go through blk-mq until they have ended.  @q->lock is held.
+ */
+static bool nvme_ng_may_issue(struct nvme_ng_queue *q,
+			      struct nvme_ng_open *open,
+			      struct nvme_ng_path *path, const void *ring)
+{
+	if (unlikely(!q->live || !q->nr_free))
+		return false;
+	if (unlikely(q->owner != ring)) {
+		if (!nvme_ng_is_idle(q))
+			return false;
+		q->owner = ring;
+	}
+	if (unlikely(!path->flying))
+		return nvme_ng_enter_path(open, path);
+	return path->epoch == nvme_ng_epoch(open) &&
+		!percpu_ref_is_dying(&path->ns->queue->q_usage_counter);
+}
+
+/* The command at the tail is complete. */
+static void nvme_ng_submit(struct nvme_ng_queue *q)
+{
+	if (++q->sq_tail == q->depth)
+		q->sq_tail = 0;
+	if (q->plugged)
+		return;
+	q->plugged = blk_check_plugged(nvme_ng_unplug, q,
+				       sizeof(struct blk_plug_cb));
+	if (!q->plugged)
+		nvme_ng_ring_sq(q);
+}
+
+/**
+ * nvme_ng_lean_issue - issue a command on a queue of its ring
+ * @ns: the namespace
+ * @ioucmd: NVME_NG_URING_CMD_IO of a ring that polls, whose uring_lock is held
+ *
+ * Return: -EIOCBQUEUED; 1 if the command has to take the way through blk-mq;
+ * or a negative errno.
+ */
+int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
+{
+	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
+	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
+	const void *ring = nvme_ng_ring(ioucmd);
+	u32 timeout_ms = READ_ONCE(sqe->timeout_ms);
+	struct nvme_ng_path *path;
+	struct nvme_ng_queue *q;
+	struct nvme_ng_slot *slot;
+	struct nvme_command *cmd;
+	struct nvme_ng_pdu *pdu;
+	u8 opcode;
+	u16 id;
+	int ret;
+
+	path = open ? nvme_ng_find_path(open, ns) : NULL;
+	if (unlikely(!path))
+		return 1;
+	q = smp_load_acquire(&path->queue);
+	if (unlikely(!q)) {
+		q = nvme_ng_claim_queue(path, ring);
+		if (!q)
+			return 1;
+	}
+	opcode = READ_ONCE(sqe->opcode);
+	if (unlikely(opcode >= ARRAY_SIZE(path->op) ||
+		     !path->op[opcode % ARRAY_SIZE(path->op)]))
+		return 1;
+
+	spin_lock(&q->lock);
+	ret = 1;
+	if (unlikely(!nvme_ng_may_issue(q, open, path, ring)))
+		goto out_unlock;
+	/* in place: the controller does not look beyond the tail */
+	cmd = &q->sqes[q->sq_tail];
+	cmd->common.opcode = opcode;
+	ret = -EINVAL;
+	if (unlikely(!nvme_ng_copy_command(cmd, sqe, ns->head->ns_id)))
+		goto out_exit;
+	ret = nvme_ng_use_regions(open, path, sqe, cmd);
+	if (unlikely(ret))
+		goto out_exit;
+
+	id = q->free[--q->nr_free];
+	cmd->common.command_id = id;
+	slot = &q->slots[id];
+	slot->ioucmd = ioucmd;
+	slot->path = path;
+	slot->timeout = timeout_ms ? msecs_to_jiffies(timeout_ms) :
+				     ns->queue->rq_timeout;
+	slot->deadline = jiffies + slot->timeout;
+	slot->aborted = false;
+	path->flying++;
+	pdu = nvme_ng_pdu(ioucmd);
+	pdu->lean = q;
+	pdu->q = NULL;
+	pdu->data = NVME_NG_REGION;
+	nvme_ng_submit(q);
+	if (unlikely(!q->ticking)) {
+		q->ticking = true;
+		queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
+	}
+	spin_unlock(&q->lock);
+	return -EIOCBQUEUED;
+
+out_exit:
+	if (!path->flying)
+		nvme_ng_exit_path(path);
+out_unlock:
+	spin_unlock(&q->lock);
+	return ret;
+}
+
+/**
+ * nvme_ng_lean_poll - look for completions
+ * @q: queue of a command in flight
+ * @ring: the ring that polls, whose uring_lock is held
+ * @poll_flags: BLK_POLL_* flags
+ *
+ * Return: more than 0 if there were any.
+ */
+int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
+		      unsigned int poll_flags)
+{
+	int n;
+
+	do {
+		n = 0;
+		spin_lock(&q->lock);
+		q->polled = true;
+		/* what the ring polls for may have been completed otherwise */
+		if (likely(q->live && q->owner == ring))
+			n = nvme_ng_reap(q, true);
+		spin_unlock(&q->lock);
+		if (n || poll_flags & BLK_POLL_ONESHOT)
+			return n;
+		if (signal_pending(current))
+			return 1;
+		cpu_relax();
+	} while (!need_resched());
+	return 0;
+}
+
+/* Is the controller lost?  NVM Express Base specification, CSTS */
+static bool nvme_ng_is_dead(struct nvme_ctrl *ctrl)
+{
+	u32 csts;
+
+	return ctrl->ops->reg_read32(ctrl, NVME_REG_CSTS, &csts) ||
+		csts == ~0U || csts & NVME_CSTS_CFS;
+}
+
+/* Give up one command that takes too long; true if only a reset helps. */
+static bool nvme_ng_abort(struct nvme_ng_queue *q, u16 id)
+{
+	struct nvme_ctrl *ctrl = q->device->ctrl;
+	struct nvme_command c = {
+		.abort.opcode	= nvme_admin_abort_cmd,
+		.abort.sqid	= cpu_to_le16(q->qid),
+		.abort.cid	= id,
+	};
+	bool sent = false;
+
+	if (nvme_ng_is_dead(ctrl))
+		return true;
+	if (atomic_dec_return(&ctrl->abort_limit) >= 0) {
+		spin_lock(&q->lock);
+		if (q->live && q->slots[id].ioucmd) {
+			sent = true;
+			q->slots[id].aborted = true;
+			q->slots[id].deadline = jiffies + q->slots[id].timeout;
+		}
+		spin_unlock(&q->lock);
+		if (sent) {
+			dev_warn_ratelimited(ctrl->device,
+					     "command %u of queue %u timeout, aborting\n",
+					     id, q->qid);
+			nvme_submit_sync_cmd(ctrl->admin_q, &c, NULL, 0);
+		}
+	}
+	atomic_inc(&ctrl->abort_limit);
+	return false;
+}
+
+/*
+ * Once a second while commands are in flight: complete what nobody polls for,
+ * so that a freeze can end, and find what takes too long.
+ */
+static void nvme_ng_tick(struct work_struct *work)
+{
+	struct nvme_ng_queue *q = container_of(to_delayed_work(work),
+					       struct nvme_ng_queue, tick);
+	struct nvme_ctrl *ctrl = q->device->ctrl;
+	bool late = false, reset = false;
+	u16 id;
+
+	spin_lock(&q->lock);
+	if (q->live && !q->polled)
+		nvme_ng_reap(q, false);
+	q->polled = false;
+	if (!q->live || nvme_ng_is_idle(q)) {
+		q->ticking = false;
+		spin_unlock(&q->lock);
+		return;
+	}
+	for (id = 0; id < q->nr_slots; id++) {
+		struct nvme_ng_slot *slot = &q->slots[id];
+
+		if (slot->ioucmd && time_after(jiffies, slot->deadline)) {
+			late = true;
+			reset = slot->aborted;
+			break;
+		}
+	}
+	spin_unlock(&q->lock);
+
+	if (late && !reset)
+		reset = nvme_ng_abort(q, id);
+	if (reset) {
+		dev_warn_ratelimited(ctrl->device,
+				     "command %u of queue %u timeout, reset controller\n",
+				     id, q->qid);
+		nvme_reset_ctrl(ctrl);
+	}
+	queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
+}
+
+/**
+ * nvme_ng_add_queue - offer a queue pair to rings
+ * @ctrl: the controller
+ * @qid: Queue Identifier
+ * @depth: most entries that it will have, at least 2
+ * @ops: doorbells
+ * @priv: for @ops
+ *
+ * Return: the queue, not live yet, or NULL.
+ */
+struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
+					u32 depth,
+					const struct nvme_ng_queue_ops *ops,
+					void *priv)
+{
+	struct nvme_ng_device *device = nvme_ng_get_device(ctrl);
+	struct nvme_ng_queue *q;
+
+	if (!device)
+		return NULL;
+	q = kzalloc_obj(*q);
+	if (!q) {
+		nvme_ng_put_device(device);
+		return NULL;
+	}
+	kref_init(&q->ref);
+	spin_lock_init(&q->lock);
+	INIT_DELAYED_WORK(&q->tick, nvme_ng_tick);
+	q->device = device;
+	q->qid = qid;
+	q->ops = ops;
+	q->priv = priv;
+	q->nr_slots = depth - 1;
+	q->slots = kvcalloc(q->nr_slots, sizeof(*q->slots), GFP_KERNEL);
+	q->free = kvcalloc(q->nr_slots, sizeof(*q->free), GFP_KERNEL);
+	if (!q->slots || !q->free) {
+		kref_put(&q->ref, nvme_ng_free_queue);
+		return NULL;
+	}
+	for (; q->nr_free < q->nr_slots; q->nr_free++)
+		q->free[q->nr_free] = q->nr_free;
+	mutex_lock(&device->lock);
+	list_add_tail(&q->on_device, &device->queues);
+	mutex_unlock(&device->lock);
+	return q;
+}
+EXPORT_SYMBOL_GPL(nvme_ng_add_queue);
+
+/**
+ * nvme_ng_start_queue - let commands in
+ * @q: the queue, with no command in flight
+ * @sqes: submission queue, as it was created
+ * @cqes: completion queue, all zero
+ * @depth: entries of each, no more than nvme_ng_add_queue() was told
+ */
+void nvme_ng_start_queue(struct nvme_ng_queue *q, struct nvme_command *sqes,
+			 struct nvme_completion *cqes, u32 depth)
+{
+	spin_lock(&q->lock);
+	q->sqes = sqes;
+	q->cqes = cqes;
+	q->depth = depth;
+	q->sq_tail = 0;
+	q->cq_head = 0;
+	q->phase = 1;
+	q->live = true;
+	spin_unlock(&q->lock);
+}
+EXPORT_SYMBOL_GPL(nvme_ng_start_queue);
+
+/**
+ * nvme_ng_stop_queue - let no command in any more
+ * @q: the queue
+ */
+void nvme_ng_stop_queue(struct nvme_ng_queue *q)
+{
+	spin_lock(&q->lock);
+	q->live = false;
+	spin_unlock(&q->lock);
+}
+EXPORT_SYMBOL_GPL(nvme_ng_stop_queue);
+
+/**
+ * nvme_ng_cancel_queue - complete all commands in flight
+ * @q: the queue, stopped, of a controller that does not touch memory any more
+ *
+ * Commands that the controller has not completed end with -EINTR.
+ */
+void nvme_ng_cancel_queue(struct nvme_ng_queue *q)
+{
+	u16 id;
+
+	spin_lock(&q->lock);
+	if (q->cqes)
+		nvme_ng_reap(q, false);
+	for (id = 0; id < q->nr_slots; id++)
+		if (q->slots[id].ioucmd)
+			nvme_ng_complete_in_task(nvme_ng_end_slot(q, id),
+						 -EINTR, 0);
+	q->cqes = NULL;
+	spin_unlock(&q->lock);
+}
+EXPORT_SYMBOL_GPL(nvme_ng_cancel_queue);
+
+/**
+ * nvme_ng_remove_queue - take a queue back for good
+ * @q: the queue, stopped and cancelled, or NULL
+ */
+void nvme_ng_remove_queue(struct nvme_ng_queue *q)
+{
+	if (!q)
+		return;
+	mutex_lock(&q->device->lock);
+	list_del(&q->on_device);
+	mutex_unlock(&q->device->lock);
+	cancel_delayed_work_sync(&q->tick);
+	kref_put(&q->ref, nvme_ng_free_queue);
+}
+EXPORT_SYMBOL_GPL(nvme_ng_remove_queue);

@@ -1,0 +1,1180 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * nvme-ng: memory that is mapped for DMA before the commands that use it.
+ *
+ * A region is pinned and mapped once.  Where the I/O addresses of a region
+ * are contiguous, an address and a length describe any part of it.  Where
+ * they are not, or where the controller takes PRPs only, every page of the
+ * region has its PRP entry in a table that lives as long as the region, and a
+ * command points into the table.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/dma-buf.h>
+#include <linux/dma-resv.h>
+#include <linux/file.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+#include <linux/xarray.h>
+#include "ng-queue.h"
+#include "region.h"
+
+#define NVME_NG_MAX_REGIONS	65535
+#define NVME_NG_MAX_LEN		(1ULL << 40)
+
+/* pages pinned at a time, one page of pointers */
+#define NVME_NG_PIN_PAGES	(PAGE_SIZE / sizeof(struct page *))
+
+/* entries by which the second table is shifted, see nvme_ng_span_prps() */
+#define NVME_NG_PRP_SHIFT	(NVME_NG_PRPS / 2)
+
+NVME_NG_IMPORT_DMA_BUF;
+
+static void nvme_ng_epoch_work(struct work_struct *work);
+
+/* Devices */
+
+/* by instance of the controller */
+static DEFINE_XARRAY(nvme_ng_devices);
+
+static void nvme_ng_free_device(struct kref *ref)
+{
+	kfree(container_of(ref, struct nvme_ng_device, ref));
+}
+
+/**
+ * nvme_ng_put_device - drop a reference
+ * @device: may be freed
+ */
+void nvme_ng_put_device(struct nvme_ng_device *device)
+{
+	kref_put(&device->ref, nvme_ng_free_device);
+}
+
+/**
+ * nvme_ng_get_device - find what nvme_ng_add_device() made
+ * @ctrl: the controller
+ *
+ * Return: with a reference, or NULL.
+ */
+struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl)
+{
+	struct nvme_ng_device *device;
+
+	xa_lock(&nvme_ng_devices);
+	device = xa_load(&nvme_ng_devices, ctrl->instance);
+	if (device)
+		kref_get(&device->ref);
+	xa_unlock(&nvme_ng_devices);
+	return device;
+}
+
+/**
+ * nvme_ng_add_device - let regions be mapped for a controller
+ * @ctrl: a PCIe controller that became ready, again perhaps
+ *
+ * Without memory nothing can be mapped for it.
+ */
+void nvme_ng_add_device(struct nvme_ctrl *ctrl)
+{
+	struct nvme_ng_device *device;
+
+	if (xa_load(&nvme_ng_devices, ctrl->instance))
+		return;
+	device = kzalloc_obj(*device);
+	if (!device)
+		return;
+	kref_init(&device->ref);
+	device->ctrl = ctrl;
+	mutex_init(&device->lock);
+	INIT_LIST_HEAD(&device->views);
+	INIT_LIST_HEAD(&device->queues);
+	if (xa_insert(&nvme_ng_devices, ctrl->instance, device, GFP_KERNEL))
+		kfree(device);
+}
+EXPORT_SYMBOL_GPL(nvme_ng_add_device);
+
+/* Memory of the entries, and their mapping. */
+static void nvme_ng_free_prps(struct nvme_ng_view *view, struct device *dev)
+{
+	unsigned int i, t;
+
+	for (t = 0; t < ARRAY_SIZE(view->prps); t++) {
+		struct nvme_ng_prps *prps = view->prps[t];
+
+		view->prps[t] = NULL;
+		for (i = 0; prps && i < prps->nr; i++) {
+			dma_unmap_single(dev, prps->page[i].dma,
+					 NVME_CTRL_PAGE_SIZE, DMA_TO_DEVICE);
+			kfree(prps->page[i].entry);
+		}
+		kvfree(prps);
+	}
+}
+
+static enum dma_data_direction nvme_ng_view_dir(const struct nvme_ng_view *view)
+{
+	return view->read_only ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
+}
+
+/* End all that the view has of the device; &nvme_ng_device.lock is held. */
+static void nvme_ng_unmap_device(struct nvme_ng_view *view)
+{
+	struct device *dev = view->device->ctrl->dev;
+
+	list_del_init(&view->on_device);
+	nvme_ng_free_prps(view, dev);
+	if (view->attach) {
+		struct dma_buf *dmabuf = view->attach->dmabuf;
+
+		dma_resv_lock(dmabuf->resv, NULL);
+		dma_buf_unmap_attachment(view->attach, view->sgt,
+					 nvme_ng_view_dir(view));
+		dma_buf_unpin(view->attach);
+		dma_resv_unlock(dmabuf->resv);
+		dma_buf_detach(dmabuf, view->attach);
+		view->attach = NULL;
+		view->sgt = NULL;
+	} else {
+		dma_unmap_sgtable(dev, view->sgt, nvme_ng_view_dir(view), 0);
+	}
+}
+
+/**
+ * nvme_ng_remove_device - end all mappings for a controller
+ * @ctrl: has no command in flight and will have none
+ */
+void nvme_ng_remove_device(struct nvme_ctrl *ctrl)
+{
+	struct nvme_ng_device *device;
+	struct nvme_ng_view *view, *next;
+
+	device = xa_erase(&nvme_ng_devices, ctrl->instance);
+	if (!device)
+		return;
+	mutex_lock(&device->lock);
+	device->gone = true;
+	list_for_each_entry_safe(view, next, &device->views, on_device)
+		nvme_ng_unmap_device(view);
+	mutex_unlock(&device->lock);
+	nvme_ng_put_device(device);
+}
+EXPORT_SYMBOL_GPL(nvme_ng_remove_device);
+
+/* Maps */
+
+static void nvme_ng_free_view(struct nvme_ng_region *region,
+			     struct nvme_ng_view *view)
+{
+	mutex_lock(&view->device->lock);
+	if (!list_empty(&view->on_device))
+		nvme_ng_unmap_device(view);
+	mutex_unlock(&view->device->lock);
+	if (view->sgt && view->sgt != &region->mem.sgt) {
+		sg_free_table(view->sgt);
+		kfree(view->sgt);
+	}
+	nvme_ng_put_device(view->device);
+	kfree(view);
+}
+
+/* A table of the region's pages for a view to keep its addresses in. */
+static struct sg_table *nvme_ng_table_of(struct nvme_ng_region *region)
+{
+	struct scatterlist *from, *to;
+	struct sg_table *sgt;
+	unsigned int i;
+
+	if (!region->mem_used) {
+		region->mem_used = true;
+		return &region->mem.sgt;
+	}
+	sgt = kmalloc_obj(*sgt);
+	if (!sgt)
+		return NULL;
+	if (sg_alloc_table(sgt, region->mem.sgt.orig_nents, GFP_KERNEL)) {
+		kfree(sgt);
+		return NULL;
+	}
+	to = sgt->sgl;
+	for_each_sgtable_sg(&region->mem.sgt, from, i) {
+		sg_set_page(to, sg_page(from), from->length, from->offset);
+		to = sg_next(to);
+	}
+	return sgt;
+}
+
+/* Would the kernel copy this memory, or have to keep caches coherent? */
+static bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt)
+{
+	struct scatterlist *sg;
+	unsigned int i;
+
+	for_each_sgtable_dma_sg(sgt, sg, i) {
+		if (nvme_ng_need_sync(dev, sg_dma_address(sg)))
+			return true;
+	}
+	return false;
+}
+
+static int nvme_ng_map_memory(struct nvme_ng_view *view,
+			      struct nvme_ng_region *region, struct device *dev)
+{
+	enum dma_data_direction dir = nvme_ng_view_dir(view);
+	struct page *first = sg_page(region->mem.sgt.sgl);
+	dma_addr_t probe;
+	bool copied;
+	int ret;
+
+	/* one page, before many fill what there is for copies */
+	probe = dma_map_page(dev, first, 0, PAGE_SIZE, dir);
+	if (dma_mapping_error(dev, probe))
+		return -EOPNOTSUPP;
+	copied = nvme_ng_need_sync(dev, probe);
+	dma_unmap_page(dev, probe, PAGE_SIZE, dir);
+	if (copied)
+		return -EOPNOTSUPP;
+
+	view->sgt = nvme_ng_table_of(region);
+	if (!view->sgt)
+		return -ENOMEM;
+	ret = dma_map_sgtable(dev, view->sgt, dir, DMA_ATTR_NO_WARN);
+	if (ret)
+		return ret == -EREMOTEIO ? -EOPNOTSUPP : ret;
+	if (nvme_ng_is_copied(dev, view->sgt)) {
+		dma_unmap_sgtable(dev, view->sgt, dir, 0);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+/* The memory is pinned where it is: nothing to be told. */
+static void nvme_ng_move_notify(struct dma_buf_attachment *attach)
+{
+}
+
+static const struct dma_buf_attach_ops nvme_ng_attach_ops = {
+	.allow_peer2peer	= true,
+	.NVME_NG_MOVE_NOTIFY	= nvme_ng_move_notify,
+};
+
+static int nvme_ng_map_dmabuf(struct nvme_ng_view *view,
+			      struct nvme_ng_region *region, struct device *dev)
+{
+	struct dma_buf *dmabuf = region->dmabuf;
+	struct dma_buf_attachment *attach;
+	int ret;
+
+	attach = dma_buf_dynamic_attach(dmabuf, dev, &nvme_ng_attach_ops, view);
+	if (IS_ERR(attach))
+		return PTR_ERR(attach);
+	dma_resv_lock(dmabuf->resv, NULL);
+	ret = dma_buf_pin(attach);
+	if (ret)
+		goto out_unlock;
+	view->sgt = dma_buf_map_attachment(attach, nvme_ng_view_dir(view));
+	if (IS_ERR_OR_NULL(view->sgt)) {
+		ret = view->sgt ? PTR_ERR(view->sgt) : -ENOMEM;
+		goto out_unpin;
+	}
+	if (nvme_ng_is_copied(dev, view->sgt)) {
+		ret = -EOPNOTSUPP;
+		goto out_unmap;
+	}
+	dma_resv_unlock(dmabuf->resv);
+	view->attach = attach;
+	return 0;
+
+out_unmap:
+	dma_buf_unmap_attachment(attach, view->sgt, nvme_ng_view_dir(view));
+out_unpin:
+	view->sgt = NULL;
+	dma_buf_unpin(attach);
+out_unlock:
+	dma_resv_unlock(dmabuf->resv);
+	dma_buf_detach(dmabuf, attach);
+	return ret;
+}
+
+/*
+ * Go through the pieces of I/O memory that the region is: @fn is called with
+ * each, those that touch taken together.
+ */
+static int nvme_ng_for_pieces(struct nvme_ng_view *view, u64 skip,
+			      int (*fn)(void *data, dma_addr_t dma, u64 len),
+			      void *data)
+{
+	u64 left = view->len, len = 0;
+	struct scatterlist *sg;
+	dma_addr_t dma = 0;
+	unsigned int i;
+	int ret;
+
+	for_each_sgtable_dma_sg(view->sgt, sg, i) {
+		dma_addr_t at = sg_dma_address(sg);
+		u64 n = sg_dma_len(sg);
+
+		if (skip >= n) {
+			skip -= n;
+			continue;
+		}
+		at += skip;
+		n = min_t(u64, n - skip, left);
+		skip = 0;
+		left -= n;
+		if (len && dma + len == at) {
+			len += n;
+		} else {
+			ret = len ? fn(data, dma, len) : 0;
+			if (ret)
+				return ret;
+			dma = at;
+			len = n;
+		}
+		if (!left)
+			break;
+	}
+	if (left)
+		return -EINVAL;
+	return fn(data, dma, len);
+}
+
+struct nvme_ng_survey {
+	dma_addr_t first;
+	unsigned int pieces;
+	bool gaps;
+	dma_addr_t end;
+};
+
+static int nvme_ng_survey_piece(void *data, dma_addr_t dma, u64 len)
+{
+	struct nvme_ng_survey *s = data;
+
+	if (!s->pieces++)
+		s->first = dma;
+	else if ((s->end | dma) & (NVME_CTRL_PAGE_SIZE - 1))
+		s->gaps = true;
+	s->end = dma + len;
+	return 0;
+}
+
+static u32 nvme_ng_prp_shift(unsigned int table)
+{
+	return table ? NVME_NG_PRP_SHIFT : 0;
+}
+
+/* Allocate and chain the pages of a table for @nr entries. */
+static struct nvme_ng_prps *nvme_ng_alloc_prps(struct device *dev, u32 nr)
+{
+	unsigned int i, pages = DIV_ROUND_UP(nr, NVME_NG_PRPS);
+	struct nvme_ng_prps *prps;
+
+	prps = kvzalloc(struct_size(prps, page, pages), GFP_KERNEL_ACCOUNT);
+	for (i = 0; prps && i < pages; i++) {
+		__le64 *entry = kzalloc(NVME_CTRL_PAGE_SIZE,
+					GFP_KERNEL_ACCOUNT);
+		dma_addr_t dma;
+
+		if (!entry)
+			break;
+		dma = dma_map_single(dev, entry, NVME_CTRL_PAGE_SIZE,
+				     DMA_TO_DEVICE);
+		if (dma_mapping_error(dev, dma)) {
+			kfree(entry);
+			break;
+		}
+		prps->page[i].entry = entry;
+		prps->page[i].dma = dma;
+		prps->nr++;
+		if (i)
+			prps->page[i - 1].entry[NVME_NG_PRPS] =
+				cpu_to_le64(dma);
+		cond_resched();
+	}
+	return prps;
+}
+
+struct nvme_ng_fill {
+	struct nvme_ng_view *view;
+	u32 page;
+};
+
+static int nvme_ng_fill_piece(void *data, dma_addr_t dma, u64 len)
+{
+	struct nvme_ng_fill *fill = data;
+	dma_addr_t end = dma + len;
+	unsigned int t;
+
+	dma = ALIGN_DOWN(dma, NVME_CTRL_PAGE_SIZE);
+	for (; dma < end; dma += NVME_CTRL_PAGE_SIZE, fill->page++) {
+		for (t = 0; t < 2 && fill->view->prps[t]; t++)
+			*nvme_ng_prp(fill->view->prps[t],
+				     fill->page + nvme_ng_prp_shift(t), NULL) =
+				cpu_to_le64(dma);
+		if (!(fill->page % 4096))
+			cond_resched();
+	}
+	return 0;
+}
+
+/* NVM Express Base specification, Physical Region Page Entry and List */
+static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
+			     struct device *dev)
+{
+	u32 nr = DIV_ROUND_UP(view->offset + view->len, NVME_CTRL_PAGE_SIZE);
+	struct nvme_ng_fill fill = { .view = view };
+	unsigned int t, i, tables = nr > NVME_NG_PRPS ? 2 : 1;
+
+	for (t = 0; t < tables; t++) {
+		u32 entries = nr + nvme_ng_prp_shift(t);
+
+		view->prps[t] = nvme_ng_alloc_prps(dev, entries);
+		if (!view->prps[t] ||
+		    view->prps[t]->nr < DIV_ROUND_UP(entries, NVME_NG_PRPS))
+			return -ENOMEM;
+	}
+	nvme_ng_for_pieces(view, skip, nvme_ng_fill_piece, &fill);
+	for (t = 0; t < tables; t++)
+		for (i = 0; i < view->prps[t]->nr; i++)
+			dma_sync_single_for_device(dev,
+						   view->prps[t]->page[i].dma,
+						   NVME_CTRL_PAGE_SIZE,
+						   DMA_TO_DEVICE);
+	return 0;
+}
+
+/* See the region with the eyes of a device. */
+static struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
+					   struct nvme_ng_device *device)
+{
+	struct nvme_ctrl *ctrl = device->ctrl;
+	u64 skip = region->dmabuf ? region->offset : 0;
+	struct nvme_ng_survey survey = { };
+	struct nvme_ng_view *view;
+	int ret;
+
+	view = kzalloc_obj(*view);
+	if (!view)
+		return ERR_PTR(-ENOMEM);
+	INIT_LIST_HEAD(&view->on_device);
+	view->device = device;
+	kref_get(&device->ref);
+	view->len = region->len;
+	view->read_only = region->read_only;
+
+	mutex_lock(&device->lock);
+	ret = -ENODEV;
+	if (device->gone)
+		goto out_unlock;
+	view->sgl = nvme_ctrl_sgl_supported(ctrl);
+	view->align = nvme_ng_align_mask(ctrl, view->sgl);
+	if (region->dmabuf)
+		ret = nvme_ng_map_dmabuf(view, region, ctrl->dev);
+	else
+		ret = nvme_ng_map_memory(view, region, ctrl->dev);
+	if (ret)
+		goto out_unlock;
+	list_add(&view->on_device, &device->views);
+
+	ret = nvme_ng_for_pieces(view, skip, nvme_ng_survey_piece, &survey);
+	if (ret)
+		goto out_unlock;
+	view->one = survey.pieces == 1;
+	view->dma = survey.first;
+	view->offset = survey.first & (NVME_CTRL_PAGE_SIZE - 1);
+	if (!nvme_ng_view_is_block(view))
+		ret = survey.gaps ? -EINVAL :
+			nvme_ng_make_prps(view, skip, ctrl->dev);
+out_unlock:
+	mutex_unlock(&device->lock);
+	if (!ret)
+		return view;
+	nvme_ng_free_view(region, view);
+	return ERR_PTR(ret);
+}
+
+/**
+ * nvme_ng_span_prps - describe a part of a region by the entries of its tables
+ * @view: has tables
+ * @at: from the start of the page in which the region begins
+ * @len: at least 1, within the region
+ * @dptr: set
+ *
+ * A controller takes the last entry of a page for data if no more than one
+ * entry is left, and for the address of more entries otherwise.  The tables
+ * have an address there, so a list whose very last entry comes first in a page
+ * of the one is taken from the other, where it does not.
+ */
+void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
+		       union nvme_data_ptr *dptr)
+{
+	u32 first = at / NVME_CTRL_PAGE_SIZE;
+	u32 last = (at + len - 1) / NVME_CTRL_PAGE_SIZE;
+	__le64 *entry = nvme_ng_prp(view->prps[0], first, NULL);
+	unsigned int table;
+	dma_addr_t list;
+
+	dptr->prp1 = cpu_to_le64(le64_to_cpu(*entry) +
+				 at % NVME_CTRL_PAGE_SIZE);
+	dptr->prp2 = 0;
+	if (last == first + 1) {
+		dptr->prp2 = *nvme_ng_prp(view->prps[0], last, NULL);
+	} else if (last > first) {
+		table = last % NVME_NG_PRPS ? 0 : 1;
+		nvme_ng_prp(view->prps[table],
+			    first + 1 + nvme_ng_prp_shift(table), &list);
+		dptr->prp2 = cpu_to_le64(list);
+	}
+}
+
+/* How much of @len bytes at @offset is in one piece, and where. */
+static u32 nvme_ng_piece(const struct nvme_ng_view *view, u64 offset, u32 len,
+			 dma_addr_t *dma)
+{
+	u64 at = view->offset + offset;
+	u32 page = at / NVME_CTRL_PAGE_SIZE;
+	u32 n = NVME_CTRL_PAGE_SIZE - at % NVME_CTRL_PAGE_SIZE;
+
+	if (view->one) {
+		*dma = view->dma + offset;
+		return len;
+	}
+	*dma = le64_to_cpu(*nvme_ng_prp(view->prps[0], page, NULL)) +
+		at % NVME_CTRL_PAGE_SIZE;
+	while (n < len && *dma + n == le64_to_cpu(*nvme_ng_prp(view->prps[0],
+							       ++page, NULL)))
+		n += NVME_CTRL_PAGE_SIZE;
+	return min(n, len);
+}
+
+/**
+ * nvme_ng_use_meta - fill in the metadata pointer of a command
+ * @open: the file, whose epoch the caller is in
+ * @path: where the command goes
+ * @sqe: names the metadata
+ * @len: bytes of it, at least 1
+ * @cmd: the command
+ *
+ * RCU.  Return: 0; -ENOENT; -EFAULT; -EINVAL if the metadata is too long, not
+ * in one piece for the controller, or its address no multiple of 4.
+ */
+int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
+		     const struct nvme_ng_uring_cmd *sqe, u32 len,
+		     struct nvme_command *cmd)
+{
+	u64 offset = READ_ONCE(sqe->metadata);
+	struct nvme_ng_view *view;
+	dma_addr_t dma;
+
+	if (len > nvme_ng_max_metadata(path->ns))
+		return -EINVAL;
+	view = nvme_ng_find_view(open, path->device,
+				 READ_ONCE(sqe->meta_region));
+	if (!view)
+		return -ENOENT;
+	if (!nvme_ng_in_view(view, offset, len, cmd->common.opcode))
+		return -EFAULT;
+	if (nvme_ng_piece(view, offset, len, &dma) < len || dma & 3)
+		return -EINVAL;
+	cmd->common.metadata = cpu_to_le64(dma);
+	return 0;
+}
+
+/**
+ * nvme_ng_exceeds - can a command make the controller go beyond its buffers
+ * @ns: the namespace
+ * @cmd: the command
+ * @block: the controller is told the length of the data
+ * @len: bytes of data
+ * @meta_len: bytes of metadata
+ *
+ * Return: 0 if it cannot; -EINVAL if it can; 1 if that is not known.
+ */
+int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
+		    bool block, u32 len, u32 meta_len)
+{
+	u64 data, meta;
+
+	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
+		return !block;
+	return meta > meta_len || (!block && data > len) ? -EINVAL : 0;
+}
+
+/**
+ * nvme_ng_import_segments - take data of a command from regions
+ * @buf: the data, as nvme_ng_buf_init() left it; mapped afterwards
+ * @open: the file, whose epoch the caller is in
+ * @path: where the command goes
+ * @seg: segments
+ * @nr: number of them
+ * @opcode: opcode of the command
+ * @sgl: there is no rule where segments meet
+ *
+ * Process context; does not sleep while it looks at a region, which
+ * nvme_ng_enter() keeps.
+ *
+ * Return: 0 or -ENOENT, -EFAULT, -EINVAL, -ENOMEM.
+ */
+int nvme_ng_import_segments(struct nvme_ng_buf *buf, struct nvme_ng_open *open,
+			    struct nvme_ng_path *path,
+			    const struct nvme_ng_segment *seg, unsigned int nr,
+			    u8 opcode, bool sgl)
+{
+	const u32 gap = NVME_CTRL_PAGE_SIZE - 1;
+	struct scatterlist *sg = NULL;
+	unsigned int i, pieces = 0;
+	struct nvme_ng_view *view;
+	dma_addr_t dma, end = 0;
+	u64 offset;
+	u32 n, left;
+
+	/* once to count, once to fill in */
+again:
+	pieces = 0;
+	for (i = 0; i < nr; i++) {
+		offset = seg[i].offset;
+		left = seg[i].len;
+		if (!left)
+			continue;
+		rcu_read_lock();
+		view = nvme_ng_find_view(open, path->device, seg[i].region);
+		rcu_read_unlock();
+		if (!view)
+			return -ENOENT;
+		if (!nvme_ng_in_view(view, offset, left, opcode))
+			return -EFAULT;
+		for (; left; left -= n, offset += n) {
+			n = nvme_ng_piece(view, offset, left, &dma);
+			if (sgl ? (dma | n) & view->align :
+			    dma & 3 || (pieces && (end | dma) & gap))
+				return -EINVAL;
+			end = dma + n;
+			pieces++;
+			if (!sg)
+				continue;
+			sg->dma_address = dma;
+			sg->length = n;
+			sg_dma_len(sg) = n;
+			buf->len += n;
+			sg = sg_next(sg);
+		}
+	}
+	if (buf->premapped) {
+		buf->dev_len = buf->len;
+		return 0;
+	}
+	if (!pieces)
+		return 0;
+	if (sg_alloc_table(&buf->user, pieces, GFP_KERNEL))
+		return -ENOMEM;
+	sg = buf->user.sgl;
+	buf->user.nents = pieces;
+	buf->dev = buf->user;
+	buf->mapped = true;
+	buf->premapped = true;
+	goto again;
+}
+
+/* Regions */
+
+static unsigned long nvme_ng_memlock_limit(void)
+{
+	return capable(CAP_IPC_LOCK) ? ULONG_MAX :
+		rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+}
+
+static int nvme_ng_charge(struct nvme_ng_region *region, unsigned long pages)
+{
+	unsigned long limit = nvme_ng_memlock_limit();
+	struct user_struct *user = current_user();
+	long old = atomic_long_read(&user->locked_vm);
+
+	do {
+		if (pages > limit || old > limit - pages)
+			return -ENOMEM;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old, old + pages));
+	region->user = get_uid(user);
+	region->locked = pages;
+	return 0;
+}
+
+static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
+{
+	unsigned int gup = FOLL_LONGTERM |
+		(region->read_only ? 0 : FOLL_WRITE);
+	unsigned int offset = offset_in_page(addr);
+	u64 left = region->len;
+	unsigned long pages;
+	struct page **page;
+	int nr, ret;
+
+	if (!access_ok(u64_to_user_ptr(addr), left))
+		return -EFAULT;
+	pages = DIV_ROUND_UP(offset + left, PAGE_SIZE);
+	ret = nvme_ng_charge(region, pages);
+	if (ret)
+		return ret;
+
+	page = (struct page **)__get_free_page(GFP_KERNEL);
+	if (!page)
+		return -ENOMEM;
+	for (addr -= offset; pages; pages -= nr, offset = 0) {
+		u64 bytes;
+
+		ret = -EINTR;
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+		nr = pin_user_pages_fast(addr, min_t(unsigned long, pages,
+						     NVME_NG_PIN_PAGES),
+					 gup, page);
+		ret = nr < 0 ? nr : -EFAULT;
+		if (nr <= 0)
+			break;
+		bytes = min_t(u64, left, (u64)nr * PAGE_SIZE - offset);
+		ret = sg_alloc_append_table_from_pages(&region->mem, page, nr,
+						       offset, bytes, UINT_MAX,
+						       pages - nr,
+						       GFP_KERNEL_ACCOUNT);
+		if (ret) {
+			unpin_user_pages(page, nr);
+			break;
+		}
+		addr += (u64)nr * PAGE_SIZE;
+		left -= bytes;
+	}
+	free_page((unsigned long)page);
+	return ret;
+}
+
+static void nvme_ng_free_region(struct nvme_ng_region *region)
+{
+	struct nvme_ng_view *view, *next;
+	struct scatterlist *sg;
+	unsigned int i;
+
+	for (view = rcu_dereference_protected(region->views, 1); view; view = next) {
+		next = rcu_dereference_protected(view->next, 1);
+		nvme_ng_free_view(region, view);
+	}
+	if (region->mem.sgt.sgl) {
+		for_each_sgtable_sg(&region->mem.sgt, sg, i)
+			unpin_user_page_range_dirty_lock(sg_page(sg),
+							 DIV_ROUND_UP(sg->offset + sg->length,
+								      PAGE_SIZE),
+							 !region->read_only);
+		sg_free_append_table(&region->mem);
+	}
+	if (region->user) {
+		atomic_long_sub(region->locked, &region->user->locked_vm);
+		free_uid(region->user);
+	}
+	if (region->dmabuf)
+		dma_buf_put(region->dmabuf);
+	kfree(region);
+}
+
+static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
+{
+	struct nvme_ng_region *region;
+	struct dma_buf *dmabuf;
+	int ret;
+
+	region = kzalloc_obj(*region);
+	if (!region)
+		return ERR_PTR(-ENOMEM);
+	region->len = m->len;
+	region->read_only = m->flags & NVME_NG_MAP_READ_ONLY;
+	if (m->flags & NVME_NG_MAP_DMABUF) {
+		dmabuf = dma_buf_get(m->dmabuf_fd);
+		ret = PTR_ERR_OR_ZERO(dmabuf);
+		if (ret)
+			goto out_free;
+		region->dmabuf = dmabuf;
+		region->offset = m->addr;
+		ret = -EINVAL;
+		if (m->len > dmabuf->size || m->addr > dmabuf->size - m->len)
+			goto out_free;
+	} else {
+		ret = nvme_ng_pin_memory(region, m->addr);
+		if (ret)
+			goto out_free;
+	}
+	return region;
+
+out_free:
+	nvme_ng_free_region(region);
+	return ERR_PTR(ret);
+}
+
+/* Epochs */
+
+static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
+{
+	struct nvme_ng_epoch *epoch = kzalloc_obj(*epoch);
+
+	if (!epoch)
+		return NULL;
+	refcount_set(&epoch->ref, 1);
+	INIT_LIST_HEAD(&epoch->dead);
+	INIT_WORK(&epoch->work, nvme_ng_epoch_work);
+	return epoch;
+}
+
+/* All commands of the epoch, and of those before, have completed. */
+static void nvme_ng_end_epoch(struct nvme_ng_epoch *epoch)
+{
+	struct nvme_ng_region *region, *tmp;
+	struct nvme_ng_epoch *next;
+
+	do {
+		list_for_each_entry_safe(region, tmp, &epoch->dead, dead)
+			nvme_ng_free_region(region);
+		next = epoch->next;
+		kfree_rcu(epoch, rcu);
+		epoch = next;
+	} while (epoch && refcount_dec_and_test(&epoch->ref));
+}
+
+static void nvme_ng_epoch_work(struct work_struct *work)
+{
+	nvme_ng_end_epoch(container_of(work, struct nvme_ng_epoch, work));
+}
+
+/* Open files */
+
+static void nvme_ng_free_open(struct nvme_ng_open *open)
+{
+	struct nvme_ng_path *path, *next;
+	struct nvme_ng_epoch *epoch;
+	struct nvme_ng_table *table;
+	struct module *module;
+	unsigned int i;
+
+	epoch = rcu_dereference_protected(open->epoch, 1);
+	table = rcu_dereference_protected(open->table, 1);
+	for (i = 0; table && i < table->nr; i++) {
+		struct nvme_ng_region *region =
+			rcu_dereference_protected(table->region[i], 1);
+
+		if (region)
+			list_add(&region->dead, &epoch->dead);
+	}
+	if (epoch && refcount_dec_and_test(&epoch->ref))
+		nvme_ng_end_epoch(epoch);
+	for (path = rcu_dereference_protected(open->paths, 1); path; path = next) {
+		next = rcu_dereference_protected(path->next, 1);
+		nvme_ng_release_queue(path);
+		nvme_ng_put_device(path->device);
+		module = path->ns->ctrl->ops->module;
+		nvme_put_ns(path->ns);
+		module_put(module);
+		kfree(path);
+	}
+	kvfree(table);
+	kfree(open);
+}
+
+/**
+ * nvme_ng_release - part of ->release() of a node
+ * @file: the last descriptor of it was closed, no command is in flight
+ */
+void nvme_ng_release(struct file *file)
+{
+	if (file->private_data)
+		nvme_ng_free_open(file->private_data);
+}
+
+/**
+ * nvme_ng_chr_release - all of ->release(), where a node needs no more
+ * @inode: the node
+ * @file: as for nvme_ng_release()
+ *
+ * Return: 0.
+ */
+int nvme_ng_chr_release(struct inode *inode, struct file *file)
+{
+	nvme_ng_release(file);
+	return 0;
+}
+
+/* What the file has, made when it is wanted first. */
+static struct nvme_ng_open *nvme_ng_get_open(struct file *file)
+{
+	struct nvme_ng_open *open = nvme_ng_file_open(file), *old;
+	struct nvme_ng_table *table;
+	struct nvme_ng_epoch *epoch;
+
+	if (open)
+		return open;
+	open = kzalloc_obj(*open);
+	if (!open)
+		return NULL;
+	mutex_init(&open->lock);
+	open->write = file->f_mode & FMODE_WRITE;
+	table = kvzalloc(struct_size(table, region, 8), GFP_KERNEL_ACCOUNT);
+	epoch = nvme_ng_new_epoch();
+	RCU_INIT_POINTER(open->table, table);
+	RCU_INIT_POINTER(open->epoch, epoch);
+	if (!table || !epoch) {
+		nvme_ng_free_open(open);
+		return NULL;
+	}
+	table->nr = 8;
+	old = cmpxchg((struct nvme_ng_open **)&file->private_data, NULL, open);
+	if (!old)
+		return open;
+	nvme_ng_free_open(open);
+	return old;
+}
+
+static void nvme_ng_learn_opcodes(struct nvme_ng_path *path, bool write)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(path->op); i++)
+		if (nvme_ng_io_is_free(path->ns->ctrl, path->ns, i, write))
+			path->op[i] = NVME_NG_OP_ALLOWED;
+}
+
+static int nvme_ng_add_view(struct nvme_ng_region *region,
+			   struct nvme_ng_device *device)
+{
+	struct nvme_ng_view *view;
+
+	view = nvme_ng_new_view(region, device);
+	if (IS_ERR(view))
+		return PTR_ERR(view);
+	RCU_INIT_POINTER(view->next, rcu_dereference_protected(region->views, 1));
+	rcu_assign_pointer(region->views, view);
+	return 0;
+}
+
+static struct nvme_ng_path *nvme_ng_new_path(struct nvme_ng_open *open,
+					     struct nvme_ns *ns)
+{
+	struct nvme_ng_path *path;
+
+	path = kzalloc_obj(*path);
+	if (!path)
+		return ERR_PTR(-ENOMEM);
+	path->ns = ns;
+	path->device = nvme_ng_get_device(ns->ctrl);
+	if (!path->device)
+		goto out_free;
+	/* a head does not keep the module of its paths */
+	if (!try_module_get(ns->ctrl->ops->module))
+		goto out_put_device;
+	if (!kref_get_unless_zero(&ns->kref))
+		goto out_put_module;
+	nvme_ng_learn_opcodes(path, open->write);
+	return path;
+
+out_put_module:
+	module_put(ns->ctrl->ops->module);
+out_put_device:
+	nvme_ng_put_device(path->device);
+out_free:
+	kfree(path);
+	return ERR_PTR(-ENODEV);
+}
+
+/**
+ * nvme_ng_get_path - find the path to a namespace, add it if it is new
+ * @open: the file
+ * @ns: namespace, alive
+ *
+ * Regions that cannot be mapped for the new controller do not exist for
+ * commands that go there.  Process context, sleeps.
+ *
+ * Return: the path, or an ERR_PTR() of -ENOMEM or -ENODEV.
+ */
+struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
+				      struct nvme_ns *ns)
+{
+	struct nvme_ng_table *table;
+	struct nvme_ng_path *path;
+	unsigned int i;
+
+	path = nvme_ng_find_path(open, ns);
+	if (path)
+		return path;
+	mutex_lock(&open->lock);
+	path = nvme_ng_find_path(open, ns);
+	if (path)
+		goto out;
+	path = nvme_ng_new_path(open, ns);
+	if (IS_ERR(path))
+		goto out;
+	table = rcu_dereference_protected(open->table, 1);
+	for (i = 0; i < table->nr; i++) {
+		struct nvme_ng_region *region =
+			rcu_dereference_protected(table->region[i], 1);
+
+		if (region)
+			nvme_ng_add_view(region, path->device);
+	}
+	RCU_INIT_POINTER(path->next, rcu_dereference_protected(open->paths, 1));
+	rcu_assign_pointer(open->paths, path);
+out:
+	mutex_unlock(&open->lock);
+	return path;
+}
+
+/* Find a free handle, make room for it; 0 if there is none. */
+static int nvme_ng_new_handle(struct nvme_ng_open *open, u32 *handle)
+{
+	struct nvme_ng_table *old, *table;
+	unsigned int i, nr;
+
+	old = rcu_dereference_protected(open->table, 1);
+	for (i = 1; i < old->nr; i++)
+		if (!rcu_access_pointer(old->region[i]))
+			break;
+	*handle = i;
+	if (i < old->nr)
+		return 0;
+	if (i > NVME_NG_MAX_REGIONS)
+		return -EMFILE;
+	nr = 2 * old->nr;
+	table = kvzalloc(struct_size(table, region, nr), GFP_KERNEL_ACCOUNT);
+	if (!table)
+		return -ENOMEM;
+	memcpy(table, old, struct_size(old, region, old->nr));
+	table->nr = nr;
+	rcu_assign_pointer(open->table, table);
+	kvfree_rcu(old, rcu);
+	return 0;
+}
+
+/* &nvme_ng_open.lock is held; the region is in use once this returned 0. */
+static int nvme_ng_publish(struct nvme_ng_open *open,
+			   struct nvme_ng_region *region, struct nvme_ns *ns,
+			   struct nvme_ng_map __user *arg)
+{
+	struct nvme_ng_path *path, *wanted = nvme_ng_find_path(open, ns);
+	struct nvme_ng_table *table;
+	struct nvme_ng_view *view;
+	u32 handle, granule;
+	int ret;
+
+	for (path = rcu_dereference_protected(open->paths, 1); path;
+	     path = rcu_dereference_protected(path->next, 1)) {
+		ret = nvme_ng_add_view(region, path->device);
+		if (ret && path == wanted)
+			return ret;
+	}
+	ret = nvme_ng_new_handle(open, &handle);
+	if (ret)
+		return ret;
+	granule = 0;
+	for (view = rcu_dereference_protected(region->views, 1); view;
+	     view = rcu_dereference_protected(view->next, 1))
+		if (!view->one)
+			granule = NVME_CTRL_PAGE_SIZE;
+	if (put_user(handle, &arg->region) || put_user(granule, &arg->granule))
+		return -EFAULT;
+	table = rcu_dereference_protected(open->table, 1);
+	rcu_assign_pointer(table->region[handle], region);
+	return 0;
+}
+
+/**
+ * nvme_ng_ioctl_map - NVME_NG_IOCTL_MAP
+ * @file: the open node
+ * @ns: its namespace, or the usable path of a head
+ * @arg: struct nvme_ng_view of the program
+ *
+ * Return: 0 or a negative errno, as <linux/nvme_ng.h> says.
+ */
+int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg)
+{
+	struct nvme_ng_region *region;
+	struct nvme_ng_path *path;
+	struct nvme_ng_open *open;
+	struct nvme_ng_map m;
+	u32 size;
+	int ret;
+
+	if (get_user(size, (u32 __user *)arg))
+		return -EFAULT;
+	if (size < sizeof(m) || size > PAGE_SIZE)
+		return -EINVAL;
+	ret = copy_struct_from_user(&m, sizeof(m), arg, size);
+	if (ret)
+		return ret == -E2BIG ? -EINVAL : ret;
+	if (m.flags & ~(NVME_NG_MAP_READ_ONLY | NVME_NG_MAP_DMABUF) || m.rsvd ||
+	    !m.len || m.len > NVME_NG_MAX_LEN || m.addr + m.len < m.addr)
+		return -EINVAL;
+	if (!(m.flags & NVME_NG_MAP_DMABUF) && m.dmabuf_fd != -1)
+		return -EINVAL;
+
+	open = nvme_ng_get_open(file);
+	if (!open)
+		return -ENOMEM;
+	path = nvme_ng_get_path(open, ns);
+	if (IS_ERR(path))
+		return PTR_ERR(path);
+	region = nvme_ng_new_region(&m);
+	if (IS_ERR(region))
+		return PTR_ERR(region);
+	mutex_lock(&open->lock);
+	ret = nvme_ng_publish(open, region, ns, arg);
+	mutex_unlock(&open->lock);
+	if (ret)
+		nvme_ng_free_region(region);
+	return ret;
+}
+
+/**
+ * nvme_ng_ioctl_unmap - NVME_NG_IOCTL_UNMAP
+ * @file: the open node
+ * @arg: handle of the program
+ *
+ * Return: 0 or a negative errno, as <linux/nvme_ng.h> says.
+ */
+int nvme_ng_ioctl_unmap(struct file *file, void __user *arg)
+{
+	struct nvme_ng_open *open = nvme_ng_file_open(file);
+	struct nvme_ng_epoch *epoch, *old;
+	struct nvme_ng_region *region;
+	struct nvme_ng_table *table;
+	u32 handle;
+	int ret;
+
+	if (get_user(handle, (u32 __user *)arg))
+		return -EFAULT;
+	if (!open)
+		return -ENOENT;
+	epoch = nvme_ng_new_epoch();
+	if (!epoch)
+		return -ENOMEM;
+
+	mutex_lock(&open->lock);
+	ret = -ENOENT;
+	table = rcu_dereference_protected(open->table, 1);
+	if (handle >= table->nr)
+		goto out_unlock;
+	handle = array_index_nospec(handle, table->nr);
+	region = rcu_dereference_protected(table->region[handle], 1);
+	if (!region)
+		goto out_unlock;
+	RCU_INIT_POINTER(table->region[handle], NULL);
+	old = rcu_dereference_protected(open->epoch, 1);
+	list_add(&region->dead, &old->dead);
+	/* the one more is of the old epoch */
+	refcount_inc(&epoch->ref);
+	old->next = epoch;
+	/* a command that enters the new epoch does not find the region */
+	rcu_assign_pointer(open->epoch, epoch);
+	mutex_unlock(&open->lock);
+	if (refcount_dec_and_test(&old->ref))
+		nvme_ng_end_epoch(old);
+	return 0;
+
+out_unlock:
+	mutex_unlock(&open->lock);
+	kfree(epoch);
+	return ret;
+}

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * nvme-ng: memory that is mapped for DMA before the commands that use it, and
+ * the queues that a polled ring can have for itself.
+ *
+ * open file -> regions: table of handles, changed under nvme_ng_open.lock,
+ *		read under RCU
+ *	     -> paths: the namespaces that its commands went to, one unless it
+ *		is a multipath head; only added to, under nvme_ng_open.lock
+ *	     -> epoch: holds unmapped regions until no command can use them
+ * region    -> views: how each controller sees the region
+ * device    -> views and queues of a controller; they end with it
+ */
+#ifndef _NVME_NG_REGION_H
+#define _NVME_NG_REGION_H
+
+#include <linux/scatterlist.h>
+#include <linux/nospec.h>
+#include <linux/workqueue.h>
+#include "ng.h"
+
+/* the last entry of a page points to the next one */
+#define NVME_NG_PRPS	(NVME_CTRL_PAGE_SIZE / sizeof(__le64) - 1)
+
+struct dma_buf;
+struct dma_buf_attachment;
+struct nvme_ng_queue;
+struct user_struct;
+
+/**
+ * struct nvme_ng_device - what commands of many files share on a controller
+ * @ref: held by the controller, by each view and by each path
+ * @ctrl: the controller, not to be used when @gone
+ * @lock: protects @views, @queues and @gone
+ * @views: regions that are mapped for the device
+ * @queues: queues that rings can have, struct nvme_ng_queue
+ * @gone: the controller is being removed: nothing is mapped any more
+ */
+struct nvme_ng_device {
+	struct kref		ref;
+	struct nvme_ctrl	*ctrl;
+	struct mutex		lock;
+	struct list_head	views;
+	struct list_head	queues;
+	bool			gone;
+};
+
+/**
+ * struct nvme_ng_prps - PRP entries for a whole region
+ * @nr: pages of entries
+ * @page: the entries as the driver and as the device see them
+ *
+ * The last of the entries in a page points to the next page.
+ */
+struct nvme_ng_prps {
+	unsigned int nr;
+	struct {
+		__le64		*entry;
+		dma_addr_t	dma;
+	} page[];
+};
+
+/**
+ * struct nvme_ng_view - a region as one controller sees it
+ * @next: another controller's view of it
+ * @device: the controller
+ * @on_device: in &nvme_ng_device.views, protected by its lock
+ * @len: bytes
+ * @offset: of the first byte in its page
+ * @dma: where the region begins, if @one
+ * @one: the region is one piece for the controller
+ * @sgl: the controller takes a data block of any length
+ * @read_only: the controller must not write
+ * @align: bits that must be clear in the address and length of a data block
+ * @prps: entry for each page of the region, unless @one and @sgl; the second
+ *	table has its page ends elsewhere, and is there for large regions
+ * @sgt: memory and DMA addresses
+ * @attach: attachment to a dma-buf, or NULL
+ */
+struct nvme_ng_view {
+	struct nvme_ng_view __rcu	*next;
+	struct nvme_ng_device		*device;
+	u64				len;
+	u32				offset;
+	dma_addr_t			dma;
+	bool				one;
+	bool				sgl;
+	bool				read_only;
+	u8				align;
+	struct nvme_ng_prps		*prps[2];
+	struct list_head		on_device;
+	struct sg_table			*sgt;
+	struct dma_buf_attachment	*attach;
+};
+
+/**
+ * struct nvme_ng_region - memory of a program
+ * @views: one for each path of the open file
+ * @len: bytes
+ * @offset: of the first byte in the first page, or in the dma-buf
+ * @read_only: devices must not write
+ * @mem: pinned pages; the first view uses this table, others have copies
+ * @mem_used: @mem has its view
+ * @user: who is charged for @locked pages
+ * @locked: pages
+ * @dmabuf: the dma-buf, in place of @mem
+ * @dead: in &nvme_ng_epoch.dead
+ */
+struct nvme_ng_region {
+	struct nvme_ng_view __rcu	*views;
+	u64				len;
+	u64				offset;
+	bool				read_only;
+	bool				mem_used;
+	struct sg_append_table		mem;
+	struct user_struct		*user;
+	unsigned long			locked;
+	struct dma_buf			*dmabuf;
+	struct list_head		dead;
+};
+
+/**
+ * struct nvme_ng_epoch - the commands between two calls to unmap a region
+ * @ref: one of each command, one while it is the current epoch, one of the
+ *	epoch before
+ * @dead: what was unmapped at its end
+ * @next: the epoch after it
+ * @work: lets @dead go
+ * @rcu: for kfree_rcu()
+ *
+ * A region may be used by commands of the epoch in which it was unmapped and
+ * of any before.
+ */
+struct nvme_ng_epoch {
+	refcount_t		ref;
+	struct list_head	dead;
+	struct nvme_ng_epoch	*next;
+	struct work_struct	work;
+	struct rcu_head		rcu;
+};
+
+/**
+ * struct nvme_ng_table - regions by their handle
+ * @nr: number of entries
+ * @rcu: for kvfree_rcu()
+ * @region: the entries, NULL where there is none; 0 is never used
+ */
+struct nvme_ng_table {
+	unsigned int			nr;
+	struct rcu_head			rcu;
+	struct nvme_ng_region __rcu	*region[];
+};
+
+/* what is known about an opcode, &nvme_ng_path.op */
+#define NVME_NG_OP_ALLOWED	1	/* no capability is needed */
+
+/**
+ * struct nvme_ng_path - commands of one file to one namespace
+ * @next: another namespace behind the same head
+ * @ns: the namespace; a reference is held
+ * @device: its controller
+ * @queue: queue pair that a ring has through this file, or NULL; changed under
+ *	&nvme_ng_device.lock
+ * @flying: commands in @queue, protected by the queue's lock; while there are
+ *	any they hold @epoch and a reference to the namespace's request queue
+ * @epoch: in which all commands in @queue are
+ * @op: NVME_NG_OP_* of each opcode below 80h
+ */
+struct nvme_ng_path {
+	struct nvme_ng_path __rcu	*next;
+	struct nvme_ns			*ns;
+	struct nvme_ng_device		*device;
+	struct nvme_ng_queue		*queue;
+	unsigned int			flying;
+	struct nvme_ng_epoch		*epoch;
+	u8				op[128];
+};
+
+/**
+ * struct nvme_ng_open - an open node on which regions were mapped
+ * @lock: held to change anything
+ * @table: regions
+ * @epoch: the current epoch
+ * @paths: namespaces
+ * @write: the node is open for writing
+ */
+struct nvme_ng_open {
+	struct mutex			lock;
+	struct nvme_ng_table __rcu	*table;
+	struct nvme_ng_epoch __rcu	*epoch;
+	struct nvme_ng_path __rcu	*paths;
+	bool				write;
+};
+
+/* Also with preemption off, as under a spinlock. */
+#define nvme_ng_rcu(p)	rcu_dereference_check(p, rcu_read_lock_sched_held())
+
+/* Paths are only added, and go with the open file. */
+static inline struct nvme_ng_path *nvme_ng_find_path(struct nvme_ng_open *open,
+						     struct nvme_ns *ns)
+{
+	struct nvme_ng_path *p;
+
+	for (p = rcu_dereference_check(open->paths, 1); p;
+	     p = rcu_dereference_check(p->next, 1))
+		if (p->ns == ns)
+			break;
+	return p;
+}
+
+/* Who sees an epoch does not see the regions unmapped before it. */
+static inline struct nvme_ng_epoch *nvme_ng_epoch(struct nvme_ng_open *open)
+{
+	return smp_load_acquire((struct nvme_ng_epoch **)&open->epoch);
+}
+
+/* Enter the current epoch.  RCU. */
+static inline struct nvme_ng_epoch *nvme_ng_enter(struct nvme_ng_open *open)
+{
+	struct nvme_ng_epoch *epoch;
+
+	do {
+		epoch = nvme_ng_epoch(open);
+	} while (unlikely(!refcount_inc_not_zero(&epoch->ref)));
+	return epoch;
+}
+
+/* Leave it.  Any context. */
+static inline void nvme_ng_leave(struct nvme_ng_epoch *epoch)
+{
+	if (unlikely(refcount_dec_and_test(&epoch->ref)))
+		queue_work(nvme_wq, &epoch->work);
+}
+
+/*
+ * The region of a handle as @device sees it, or NULL.  RCU, after
+ * nvme_ng_enter(); valid until nvme_ng_leave().
+ */
+static inline struct nvme_ng_view *nvme_ng_find_view(struct nvme_ng_open *open,
+						   struct nvme_ng_device *device,
+						   u32 handle)
+{
+	struct nvme_ng_table *table = nvme_ng_rcu(open->table);
+	struct nvme_ng_region *region;
+	struct nvme_ng_view *view;
+
+	if (unlikely(handle >= table->nr))
+		return NULL;
+	handle = array_index_nospec(handle, table->nr);
+	region = nvme_ng_rcu(table->region[handle]);
+	if (unlikely(!region))
+		return NULL;
+	for (view = nvme_ng_rcu(region->views); view; view = nvme_ng_rcu(view->next))
+		if (view->device == device)
+			break;
+	return view;
+}
+
+/* Is that part in the region, and may the device do this with it? */
+static inline bool nvme_ng_in_view(const struct nvme_ng_view *view, u64 offset,
+				  u32 len, u8 opcode)
+{
+	return len <= view->len && offset <= view->len - len &&
+		!(view->read_only && (opcode & 3) != 1);
+}
+
+/* Is any part of the region described by an address and a length? */
+static inline bool nvme_ng_view_is_block(const struct nvme_ng_view *view)
+{
+	return view->one && view->sgl;
+}
+
+/* Where a table has the entry of a page */
+static inline __le64 *nvme_ng_prp(const struct nvme_ng_prps *prps, u32 index,
+			   dma_addr_t *dma)
+{
+	u32 page = index / NVME_NG_PRPS, slot = index % NVME_NG_PRPS;
+
+	if (dma)
+		*dma = prps->page[page].dma + slot * sizeof(__le64);
+	return &prps->page[page].entry[slot];
+}
+
+void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
+		       union nvme_data_ptr *dptr);
+
+/*
+ * Describe a part of a region, which takes the same time for any length.
+ *
+ * Return: the flags of the command, with NVME_CMD_SGL_METABUF if the length is
+ * part of the description; -EINVAL where the controller cannot take the
+ * address or the length.
+ */
+static inline int nvme_ng_span(const struct nvme_ng_view *view, u64 offset,
+			       u32 len, union nvme_data_ptr *dptr)
+{
+	u64 at = view->offset + offset;
+	dma_addr_t dma = view->dma + offset;
+	bool block = view->one;
+
+	if (!block && at % NVME_CTRL_PAGE_SIZE + len <= NVME_CTRL_PAGE_SIZE) {
+		block = true;
+		dma = le64_to_cpu(*nvme_ng_prp(view->prps[0],
+					       at / NVME_CTRL_PAGE_SIZE, NULL)) +
+			at % NVME_CTRL_PAGE_SIZE;
+	}
+	if (likely(block && view->sgl)) {
+		if (unlikely((at | len) & view->align))
+			return -EINVAL;
+		nvme_ng_sgl_set(&dptr->sgl, dma, len, NVME_SGL_FMT_DATA_DESC);
+		return NVME_CMD_SGL_METABUF;
+	}
+	if (at & 3)
+		return -EINVAL;
+	nvme_ng_span_prps(view, at, len, dptr);
+	return 0;
+}
+
+int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
+		     const struct nvme_ng_uring_cmd *sqe, u32 len,
+		     struct nvme_command *cmd);
+int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
+		    bool block, u32 len, u32 meta_len);
+
+/*
+ * Fill in the data and metadata pointers of a command.
+ *
+ * @open is the file, whose epoch the caller is in, @path where the command goes.
+ * Each field of @sqe is read once.  RCU.
+ *
+ * Return: 0; 1 if the data can only be described by a list, or only be
+ * sent with privilege; -ENOENT, -EFAULT or -EINVAL, see <linux/nvme_ng.h>.
+ */
+static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
+				      struct nvme_ng_path *path,
+				      const struct nvme_ng_uring_cmd *sqe,
+				      struct nvme_command *cmd)
+{
+	u32 len = READ_ONCE(sqe->data_len);
+	u32 meta_len = READ_ONCE(sqe->metadata_len);
+	u8 opcode = cmd->common.opcode;
+	struct nvme_ns *ns = path->ns;
+	struct nvme_ng_view *view;
+	bool block;
+	int ret;
+
+	cmd->common.metadata = 0;
+	if (likely(len)) {
+		u64 offset = READ_ONCE(sqe->addr);
+
+		if (len > nvme_ng_max(ns->ctrl))
+			return -EINVAL;
+		view = nvme_ng_find_view(open, path->device,
+					 READ_ONCE(sqe->region));
+		if (unlikely(!view))
+			return -ENOENT;
+		if (unlikely(!nvme_ng_in_view(view, offset, len, opcode)))
+			return -EFAULT;
+		ret = nvme_ng_span(view, offset, len, &cmd->common.dptr);
+		if (unlikely(ret < 0))
+			return ret;
+		cmd->common.flags = ret;
+		block = ret;
+	} else {
+		block = nvme_ng_has_sgl(ns->ctrl, ns);
+		nvme_ng_describe_nothing(block, cmd);
+	}
+	if (unlikely(meta_len)) {
+		ret = nvme_ng_use_meta(open, path, sqe, meta_len, cmd);
+		if (ret)
+			return ret;
+	}
+	/* what is not described with a length must not be exceeded */
+	if (unlikely(!block || nvme_ng_format(ns)->ms))
+		return nvme_ng_exceeds(ns, cmd, block, len, meta_len);
+	return 0;
+}
+
+int nvme_ng_import_segments(struct nvme_ng_buf *buf, struct nvme_ng_open *open,
+			    struct nvme_ng_path *path,
+			    const struct nvme_ng_segment *seg, unsigned int nr,
+			    u8 opcode, bool sgl);
+
+struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
+				      struct nvme_ns *ns);
+struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl);
+void nvme_ng_put_device(struct nvme_ng_device *device);
+
+/* lean.c */
+int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd);
+int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
+		      unsigned int poll_flags);
+void nvme_ng_release_queue(struct nvme_ng_path *path);
+
+/* passthru.c */
+struct nvme_ng_cmd;
+
+/* where the data of a command is */
+enum {
+	NVME_NG_BUFFERS,	/* &nvme_ng_pdu.cmd */
+	NVME_NG_FIXED,		/* in one piece of a registered buffer */
+	NVME_NG_PINNED,		/* in page @pfn, with a pin of ours */
+	NVME_NG_REGION,		/* in regions that &nvme_ng_pdu.epoch keeps */
+};
+
+/**
+ * struct nvme_ng_pdu - what is kept in the io_uring command
+ * @hctx: the hardware queue to poll, NULL once the request has ended
+ * @lean: the queue without requests to poll, where @q is NULL
+ * @q: the queue, alive as long as a request of it is
+ * @cmd: the command, if NVME_NG_BUFFERS
+ * @dma: where the data is, until the request ends
+ * @epoch: that the command is in, until the request ends
+ * @result: dwords 0 and 1 of the completion, from then on
+ * @data: where the data is, one of the above
+ * @pfn: page frame number
+ * @value: bytes at @dma until the request ends, then the NVMe status or a
+ *	negative errno
+ *
+ * A ring may poll while another one reaps its completion: @hctx tells, and
+ * RCU keeps @q long enough to try for a reference.
+ */
+struct nvme_ng_pdu {
+	union {
+		struct blk_mq_hw_ctx	*hctx;
+		struct nvme_ng_queue	*lean;
+	};
+	struct request_queue	*q;
+	union {
+		struct nvme_ng_cmd	*cmd;
+		dma_addr_t		dma;
+		struct nvme_ng_epoch	*epoch;
+		u64			result;
+	};
+	u64			data:2;
+	u64			pfn:40;
+	s64			value:22;
+};
+
+static inline struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
+{
+	BUILD_BUG_ON(sizeof(struct nvme_ng_pdu) > sizeof(ioucmd->pdu));
+	return (struct nvme_ng_pdu *)&ioucmd->pdu;
+}
+
+void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
+			      u64 result);
+
+#endif /* _NVME_NG_REGION_H */
