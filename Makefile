@@ -2,7 +2,7 @@
 BASES := 6.1 6.12 7.3
 
 help:     ## what there is to make (the default)
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
 run: all  ## set up everything, boot with our modules, show them working
 	qemu/vm run --share build/selftests -- /mnt/share/nvme/nvme_demo --testbed
@@ -24,7 +24,13 @@ selftests: setup ## the selftests, in build/selftests
 
 all: qemu modules selftests ## everything but the tests
 
+series:   ## the patch series in patches/: BASE=6.1, 6.12, 7.3; else all three
+	@set -e; for base in $(or $(BASE),$(BASES)); do patches/generate $$base; done
+
+check-series: setup selftests ## apply, build, boot and test a series: BASE=..., default 7.3
+	patches/check --boot $(or $(BASE),7.3)
+
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build
 
-.PHONY: help run check setup qemu modules selftests all clean
+.PHONY: help run check setup qemu modules selftests all series check-series clean

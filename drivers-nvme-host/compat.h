@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What differs between the kernels that the module form builds for.  Nothing
- * of this is in the patch series: each has the one form its kernel has.
+ * of this is in the patch series: patches/resolve.py puts what is defined here
+ * in the place of its name.
  */
 #ifndef _NVME_NG_COMPAT_H
 #define _NVME_NG_COMPAT_H
@@ -21,19 +22,19 @@
 #include "nvme_ng.h"
 
 #ifndef kmalloc_obj
+#define nvme_ng_gfp(zero, gfp, ...)	gfp
 #define kmalloc_obj(obj)		kmalloc(sizeof(obj), GFP_KERNEL)
-#define kzalloc_obj(obj)		kzalloc(sizeof(obj), GFP_KERNEL)
+#define kzalloc_obj(obj, ...) \
+	kzalloc(sizeof(obj), nvme_ng_gfp(0, ##__VA_ARGS__, GFP_KERNEL))
 #endif
 
 /* where the format of a namespace is kept */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #define nvme_ng_format(ns)		(ns)
-#define nvme_ng_uring_sqe(ioucmd) \
-	((const struct nvme_ng_uring_cmd *)(ioucmd)->cmd)
+#define nvme_ng_uring_sqe(ioucmd)	((ioucmd)->cmd)
 #elif LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
 #define nvme_ng_format(ns)		((ns)->head)
-#define nvme_ng_uring_sqe(ioucmd) \
-	((const struct nvme_ng_uring_cmd *)io_uring_sqe_cmd((ioucmd)->sqe))
+#define nvme_ng_uring_sqe(ioucmd)	io_uring_sqe_cmd((ioucmd)->sqe)
 #else
 #define nvme_ng_format(ns)		((ns)->head)
 #define nvme_ng_uring_sqe(ioucmd) \
@@ -46,13 +47,8 @@
 #define nvme_ng_tw_ioucmd	ioucmd
 #define nvme_ng_tw_flags	flags
 #define nvme_ng_uring_done	io_uring_cmd_done
-
-static inline int nvme_ng_import_fixed(u64 addr, u32 len, int rw,
-				       struct iov_iter *iter, struct io_uring_cmd *ioucmd,
-				       unsigned int issue_flags)
-{
-	return io_uring_cmd_import_fixed(addr, len, rw, iter, ioucmd);
-}
+#define nvme_ng_import_fixed(addr, len, rw, iter, ioucmd, issue_flags) \
+	io_uring_cmd_import_fixed(addr, len, rw, iter, ioucmd)
 
 /*
  * A polled completion only marks the io_uring request as complete, which any

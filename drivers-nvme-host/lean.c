@@ -69,7 +69,7 @@ struct nvme_ng_slot {
  * @tick: nvme_ng_tick(), while commands are in flight
  */
 struct nvme_ng_queue {
-	spinlock_t			lock;
+	spinlock_t			lock;	/* all but @users */
 	bool				live;
 	bool				plugged;
 	bool				polled;
@@ -205,6 +205,7 @@ static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_path *path,
 	if (found) {
 		found->users++;
 		kref_get(&found->ref);
+		/* pairs with nvme_ng_lean_issue() */
 		smp_store_release(&path->queue, found);
 	}
 out:
@@ -330,6 +331,7 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	path = open ? nvme_ng_find_path(open, ns) : NULL;
 	if (unlikely(!path))
 		return 1;
+	/* pairs with nvme_ng_claim_queue() */
 	q = smp_load_acquire(&path->queue);
 	if (unlikely(!q)) {
 		q = nvme_ng_claim_queue(path, ring);
@@ -427,7 +429,13 @@ static bool nvme_ng_is_dead(struct nvme_ctrl *ctrl)
 		csts == ~0U || csts & NVME_CSTS_CFS;
 }
 
-/* Give up one command that takes too long; true if only a reset helps. */
+static enum rq_end_io_ret nvme_ng_abort_end(NVME_NG_END_IO_ARGS)
+{
+	atomic_inc(&nvme_req(req)->ctrl->abort_limit);
+	return RQ_END_IO_FREE;
+}
+
+/* Ask the controller to give up a command; @q->lock is held. */
 static bool nvme_ng_abort(struct nvme_ng_queue *q, u16 id)
 {
 	struct nvme_ctrl *ctrl = q->device->ctrl;
@@ -436,27 +444,45 @@ static bool nvme_ng_abort(struct nvme_ng_queue *q, u16 id)
 		.abort.sqid	= cpu_to_le16(q->qid),
 		.abort.cid	= id,
 	};
-	bool sent = false;
+	struct request *req;
 
-	if (nvme_ng_is_dead(ctrl))
-		return true;
-	if (atomic_dec_return(&ctrl->abort_limit) >= 0) {
-		spin_lock(&q->lock);
-		if (q->live && q->slots[id].ioucmd) {
-			sent = true;
-			q->slots[id].aborted = true;
-			q->slots[id].deadline = jiffies + q->slots[id].timeout;
-		}
-		spin_unlock(&q->lock);
-		if (sent) {
-			dev_warn_ratelimited(ctrl->device,
-					     "command %u of queue %u timeout, aborting\n",
-					     id, q->qid);
-			nvme_submit_sync_cmd(ctrl->admin_q, &c, NULL, 0);
-		}
-	}
+	if (atomic_dec_return(&ctrl->abort_limit) < 0)
+		goto out_inc;
+	req = blk_mq_alloc_request(ctrl->admin_q, nvme_req_op(&c),
+				   BLK_MQ_REQ_NOWAIT);
+	if (IS_ERR(req))
+		goto out_inc;
+	nvme_init_request(req, &c);
+	req->end_io = nvme_ng_abort_end;
+	blk_execute_rq_nowait(req, false);
+	return true;
+
+out_inc:
 	atomic_inc(&ctrl->abort_limit);
 	return false;
+}
+
+/*
+ * A command takes too long: it is aborted first, and the second time only a
+ * reset helps.
+ */
+static bool nvme_ng_needs_reset(struct nvme_ng_queue *q, u16 id)
+{
+	struct nvme_ng_slot *slot = &q->slots[id];
+	struct device *dev = q->device->ctrl->device;
+
+	if (!slot->aborted && !nvme_ng_is_dead(q->device->ctrl)) {
+		/* where there are too many aborts already, wait for them */
+		slot->aborted = nvme_ng_abort(q, id);
+		slot->deadline = jiffies + slot->timeout;
+		if (slot->aborted)
+			dev_warn_ratelimited(dev, "command %u of queue %u timeout, aborting\n",
+					     id, q->qid);
+		return false;
+	}
+	dev_warn_ratelimited(dev, "command %u of queue %u timeout, reset controller\n",
+			     id, q->qid);
+	return true;
 }
 
 /*
@@ -467,8 +493,7 @@ static void nvme_ng_tick(struct work_struct *work)
 {
 	struct nvme_ng_queue *q = container_of(to_delayed_work(work),
 					       struct nvme_ng_queue, tick);
-	struct nvme_ctrl *ctrl = q->device->ctrl;
-	bool late = false, reset = false;
+	bool reset = false;
 	u16 id;
 
 	spin_lock(&q->lock);
@@ -480,25 +505,14 @@ static void nvme_ng_tick(struct work_struct *work)
 		spin_unlock(&q->lock);
 		return;
 	}
-	for (id = 0; id < q->nr_slots; id++) {
-		struct nvme_ng_slot *slot = &q->slots[id];
-
-		if (slot->ioucmd && time_after(jiffies, slot->deadline)) {
-			late = true;
-			reset = slot->aborted;
-			break;
-		}
-	}
+	for (id = 0; id < q->nr_slots && !reset; id++)
+		if (q->slots[id].ioucmd &&
+		    time_after(jiffies, q->slots[id].deadline))
+			reset = nvme_ng_needs_reset(q, id);
 	spin_unlock(&q->lock);
 
-	if (late && !reset)
-		reset = nvme_ng_abort(q, id);
-	if (reset) {
-		dev_warn_ratelimited(ctrl->device,
-				     "command %u of queue %u timeout, reset controller\n",
-				     id, q->qid);
-		nvme_reset_ctrl(ctrl);
-	}
+	if (reset)
+		nvme_reset_ctrl(q->device->ctrl);
 	queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
 }
 
@@ -506,7 +520,7 @@ static void nvme_ng_tick(struct work_struct *work)
  * nvme_ng_add_queue - offer a queue pair to rings
  * @ctrl: the controller
  * @qid: Queue Identifier
- * @depth: most entries that it will have, at least 2
+ * @depth: entries of each of the two, at least 2
  * @ops: doorbells
  * @priv: for @ops
  *
@@ -534,6 +548,7 @@ struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
 	q->qid = qid;
 	q->ops = ops;
 	q->priv = priv;
+	q->depth = depth;
 	q->nr_slots = depth - 1;
 	q->slots = kvcalloc(q->nr_slots, sizeof(*q->slots), GFP_KERNEL);
 	q->free = kvcalloc(q->nr_slots, sizeof(*q->free), GFP_KERNEL);
@@ -555,15 +570,13 @@ EXPORT_SYMBOL_GPL(nvme_ng_add_queue);
  * @q: the queue, with no command in flight
  * @sqes: submission queue, as it was created
  * @cqes: completion queue, all zero
- * @depth: entries of each, no more than nvme_ng_add_queue() was told
  */
 void nvme_ng_start_queue(struct nvme_ng_queue *q, struct nvme_command *sqes,
-			 struct nvme_completion *cqes, u32 depth)
+			 struct nvme_completion *cqes)
 {
 	spin_lock(&q->lock);
 	q->sqes = sqes;
 	q->cqes = cqes;
-	q->depth = depth;
 	q->sq_tail = 0;
 	q->cq_head = 0;
 	q->phase = 1;

@@ -132,6 +132,7 @@ int nvme_ng_ioctl_unmap(struct file *file, void __user *arg);
 /* What the file has mapped, NULL if nothing yet. */
 static inline struct nvme_ng_open *nvme_ng_file_open(struct file *file)
 {
+	/* pairs with the cmpxchg() in nvme_ng_get_open() */
 	return smp_load_acquire(&file->private_data);
 }
 

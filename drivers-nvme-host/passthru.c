@@ -99,13 +99,6 @@ static void nvme_ng_cmd_free(struct nvme_ng_cmd *nc)
 		nc->status = -EFAULT;
 }
 
-/* May nvme_ng_cmd_free() sleep? */
-static bool nvme_ng_cmd_free_sleeps(struct nvme_ng_cmd *nc)
-{
-	return (nc->data.pinned && nc->data.nr_user) || nc->data.bounce ||
-		(nc->meta.pinned && nc->meta.nr_user) || nc->meta.bounce;
-}
-
 static enum dma_data_direction nvme_ng_dir(const struct nvme_command *cmd)
 {
 	switch (cmd->common.opcode & 3) {
@@ -582,13 +575,26 @@ void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
 	nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
 }
 
+/*
+ * May nvme_ng_uring_end() sleep?  Then it is not for a polled completion, which
+ * any ring may do for another.
+ */
+static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
+{
+	const struct nvme_ng_cmd *nc = pdu->cmd;
+
+	if (pdu->data != NVME_NG_BUFFERS)
+		return pdu->data == NVME_NG_PINNED;
+	return (nc->data.pinned && nc->data.nr_user) || nc->data.bounce ||
+		(nc->meta.pinned && nc->meta.nr_user) || nc->meta.bounce;
+}
+
 static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 {
 	struct io_uring_cmd *ioucmd = req->end_io_data;
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
 	struct nvme_ng_cmd *nc = pdu->cmd;
-	bool sleeps = false;
 	int status;
 
 	if (nvme_req(req)->flags & NVME_REQ_CANCELLED) {
@@ -603,11 +609,8 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 		nvme_ng_cmd_end(nc);
 		nc->result = result;
 		nc->status = status;
-		sleeps = nvme_ng_cmd_free_sleeps(nc);
 		break;
 	case NVME_NG_PINNED:
-		sleeps = true;
-		fallthrough;
 	case NVME_NG_FIXED:
 		dma_unmap_page(nvme_req(req)->ctrl->dev, pdu->dma, pdu->value,
 			       nvme_ng_dir(nvme_req(req)->cmd));
@@ -623,7 +626,8 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 	WRITE_ONCE(pdu->hctx, NULL);
 
 	/* the program's pages are let go in its own task */
-	if (blk_rq_is_poll(req) && nvme_ng_poll_inline(ioucmd, sleeps))
+	if (blk_rq_is_poll(req) &&
+	    nvme_ng_poll_inline(ioucmd, nvme_ng_end_sleeps(pdu)))
 		nvme_ng_uring_end(ioucmd, nvme_ng_poll_flags);
 	else
 		nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);

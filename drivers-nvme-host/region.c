@@ -21,7 +21,7 @@
 #include "region.h"
 
 #define NVME_NG_MAX_REGIONS	65535
-#define NVME_NG_MAX_LEN		(1ULL << 40)
+#define NVME_NG_MAX_LEN		BIT_ULL(40)
 
 /* pages pinned at a time, one page of pointers */
 #define NVME_NG_PIN_PAGES	(PAGE_SIZE / sizeof(struct page *))
@@ -162,10 +162,10 @@ void nvme_ng_remove_device(struct nvme_ctrl *ctrl)
 }
 EXPORT_SYMBOL_GPL(nvme_ng_remove_device);
 
-/* Maps */
+/* Views */
 
 static void nvme_ng_free_view(struct nvme_ng_region *region,
-			     struct nvme_ng_view *view)
+			      struct nvme_ng_view *view)
 {
 	mutex_lock(&view->device->lock);
 	if (!list_empty(&view->on_device))
@@ -446,7 +446,7 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
 
 /* See the region with the eyes of a device. */
 static struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
-					   struct nvme_ng_device *device)
+					     struct nvme_ng_device *device)
 {
 	struct nvme_ctrl *ctrl = device->ctrl;
 	u64 skip = region->dmabuf ? region->offset : 0;
@@ -454,7 +454,7 @@ static struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 	struct nvme_ng_view *view;
 	int ret;
 
-	view = kzalloc_obj(*view);
+	view = kzalloc_obj(*view, GFP_KERNEL_ACCOUNT);
 	if (!view)
 		return ERR_PTR(-ENOMEM);
 	INIT_LIST_HEAD(&view->on_device);
@@ -784,7 +784,7 @@ static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
 	struct dma_buf *dmabuf;
 	int ret;
 
-	region = kzalloc_obj(*region);
+	region = kzalloc_obj(*region, GFP_KERNEL_ACCOUNT);
 	if (!region)
 		return ERR_PTR(-ENOMEM);
 	region->len = m->len;
@@ -815,8 +815,9 @@ out_free:
 
 static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
 {
-	struct nvme_ng_epoch *epoch = kzalloc_obj(*epoch);
+	struct nvme_ng_epoch *epoch;
 
+	epoch = kzalloc_obj(*epoch, GFP_KERNEL_ACCOUNT);
 	if (!epoch)
 		return NULL;
 	refcount_set(&epoch->ref, 1);
@@ -855,7 +856,7 @@ static void nvme_ng_free_open(struct nvme_ng_open *open)
 	struct module *module;
 	unsigned int i;
 
-	epoch = rcu_dereference_protected(open->epoch, 1);
+	epoch = open->epoch;
 	table = rcu_dereference_protected(open->table, 1);
 	for (i = 0; table && i < table->nr; i++) {
 		struct nvme_ng_region *region =
@@ -911,7 +912,7 @@ static struct nvme_ng_open *nvme_ng_get_open(struct file *file)
 
 	if (open)
 		return open;
-	open = kzalloc_obj(*open);
+	open = kzalloc_obj(*open, GFP_KERNEL_ACCOUNT);
 	if (!open)
 		return NULL;
 	mutex_init(&open->lock);
@@ -919,7 +920,7 @@ static struct nvme_ng_open *nvme_ng_get_open(struct file *file)
 	table = kvzalloc(struct_size(table, region, 8), GFP_KERNEL_ACCOUNT);
 	epoch = nvme_ng_new_epoch();
 	RCU_INIT_POINTER(open->table, table);
-	RCU_INIT_POINTER(open->epoch, epoch);
+	open->epoch = epoch;
 	if (!table || !epoch) {
 		nvme_ng_free_open(open);
 		return NULL;
@@ -942,7 +943,7 @@ static void nvme_ng_learn_opcodes(struct nvme_ng_path *path, bool write)
 }
 
 static int nvme_ng_add_view(struct nvme_ng_region *region,
-			   struct nvme_ng_device *device)
+			    struct nvme_ng_device *device)
 {
 	struct nvme_ng_view *view;
 
@@ -959,7 +960,7 @@ static struct nvme_ng_path *nvme_ng_new_path(struct nvme_ng_open *open,
 {
 	struct nvme_ng_path *path;
 
-	path = kzalloc_obj(*path);
+	path = kzalloc_obj(*path, GFP_KERNEL_ACCOUNT);
 	if (!path)
 		return ERR_PTR(-ENOMEM);
 	path->ns = ns;
@@ -1164,13 +1165,13 @@ int nvme_ng_ioctl_unmap(struct file *file, void __user *arg)
 	if (!region)
 		goto out_unlock;
 	RCU_INIT_POINTER(table->region[handle], NULL);
-	old = rcu_dereference_protected(open->epoch, 1);
+	old = open->epoch;
 	list_add(&region->dead, &old->dead);
 	/* the one more is of the old epoch */
 	refcount_inc(&epoch->ref);
 	old->next = epoch;
 	/* a command that enters the new epoch does not find the region */
-	rcu_assign_pointer(open->epoch, epoch);
+	smp_store_release(&open->epoch, epoch);
 	mutex_unlock(&open->lock);
 	if (refcount_dec_and_test(&old->ref))
 		nvme_ng_end_epoch(old);

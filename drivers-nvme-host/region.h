@@ -39,7 +39,7 @@ struct user_struct;
 struct nvme_ng_device {
 	struct kref		ref;
 	struct nvme_ctrl	*ctrl;
-	struct mutex		lock;
+	struct mutex		lock;	/* @views, @queues, @gone */
 	struct list_head	views;
 	struct list_head	queues;
 	bool			gone;
@@ -180,14 +180,14 @@ struct nvme_ng_path {
  * struct nvme_ng_open - an open node on which regions were mapped
  * @lock: held to change anything
  * @table: regions
- * @epoch: the current epoch
+ * @epoch: the current epoch, freed under RCU
  * @paths: namespaces
  * @write: the node is open for writing
  */
 struct nvme_ng_open {
-	struct mutex			lock;
+	struct mutex			lock;	/* all changes */
 	struct nvme_ng_table __rcu	*table;
-	struct nvme_ng_epoch __rcu	*epoch;
+	struct nvme_ng_epoch		*epoch;
 	struct nvme_ng_path __rcu	*paths;
 	bool				write;
 };
@@ -211,7 +211,8 @@ static inline struct nvme_ng_path *nvme_ng_find_path(struct nvme_ng_open *open,
 /* Who sees an epoch does not see the regions unmapped before it. */
 static inline struct nvme_ng_epoch *nvme_ng_epoch(struct nvme_ng_open *open)
 {
-	return smp_load_acquire((struct nvme_ng_epoch **)&open->epoch);
+	/* pairs with the release in nvme_ng_ioctl_unmap() */
+	return smp_load_acquire(&open->epoch);
 }
 
 /* Enter the current epoch.  RCU. */
@@ -236,9 +237,9 @@ static inline void nvme_ng_leave(struct nvme_ng_epoch *epoch)
  * The region of a handle as @device sees it, or NULL.  RCU, after
  * nvme_ng_enter(); valid until nvme_ng_leave().
  */
-static inline struct nvme_ng_view *nvme_ng_find_view(struct nvme_ng_open *open,
-						   struct nvme_ng_device *device,
-						   u32 handle)
+static inline struct nvme_ng_view *
+nvme_ng_find_view(struct nvme_ng_open *open, struct nvme_ng_device *device,
+		  u32 handle)
 {
 	struct nvme_ng_table *table = nvme_ng_rcu(open->table);
 	struct nvme_ng_region *region;
@@ -258,7 +259,7 @@ static inline struct nvme_ng_view *nvme_ng_find_view(struct nvme_ng_open *open,
 
 /* Is that part in the region, and may the device do this with it? */
 static inline bool nvme_ng_in_view(const struct nvme_ng_view *view, u64 offset,
-				  u32 len, u8 opcode)
+				   u32 len, u8 opcode)
 {
 	return len <= view->len && offset <= view->len - len &&
 		!(view->read_only && (opcode & 3) != 1);
@@ -272,7 +273,7 @@ static inline bool nvme_ng_view_is_block(const struct nvme_ng_view *view)
 
 /* Where a table has the entry of a page */
 static inline __le64 *nvme_ng_prp(const struct nvme_ng_prps *prps, u32 index,
-			   dma_addr_t *dma)
+				  dma_addr_t *dma)
 {
 	u32 page = index / NVME_NG_PRPS, slot = index % NVME_NG_PRPS;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Who may send what: every opcode of both queues, every CNS and every Feature
- * Identifier, by each kind of sender, against the tables that gen-access makes
+ * Identifier, by each kind of sender, against the tables that gen_access.py makes
  * of Documentation/access.rst.
  */
 #include <errno.h>

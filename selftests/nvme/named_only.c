@@ -70,15 +70,18 @@ static void watch(struct watch *w, bool foreign)
 
 static void count_opens(struct watch *w)
 {
-	_Alignas(struct inotify_event) char buf[8192];
+	union {
+		struct inotify_event first;
+		char bytes[8192];
+	} buf;
 	ssize_t len, at;
 	int i;
 
-	while ((len = read(w->fd, buf, sizeof(buf))) > 0) {
+	while ((len = read(w->fd, &buf, sizeof(buf))) > 0) {
 		struct inotify_event *e;
 
 		for (at = 0; at < len; at += sizeof(*e) + e->len) {
-			e = (void *)(buf + at);
+			e = (void *)(buf.bytes + at);
 			for (i = 0; i < w->n; i++)
 				if (w->wd[i] == e->wd)
 					w->opened[i]++;

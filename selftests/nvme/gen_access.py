@@ -115,13 +115,13 @@ def main():
     args = parser.parse_args()
     try:
         print("/* SPDX-License-Identifier: GPL-2.0 */",
-              f"/* Made by gen-access from {args.text}. */",
+              f"/* Made by gen_access.py from {args.text}. */",
               "static const struct access_rule access_rules[] = {",
               *rules(args.text), "};", "",
               "static const struct access_length access_lengths[] = {",
               *lengths(args.text), "};", sep="\n")
     except (OSError, KeyError, BadTable) as error:
-        print(f"gen-access: {error}", file=sys.stderr)
+        print(f"gen_access.py: {error}", file=sys.stderr)
         return 1
     return 0
 
