@@ -1151,6 +1151,9 @@ long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
 	long ret;
 	int srcu;
 
+	/* memory can be let go of when there is no path any more, too */
+	if (cmd == NVME_NG_IOCTL_UNMAP)
+		return nvme_ng_ioctl_unmap(file, argp);
 	srcu = srcu_read_lock(&head->srcu);
 	ns = nvme_find_path(head);
 	if (!ns) {
