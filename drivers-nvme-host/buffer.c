@@ -42,6 +42,9 @@ static int nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
 
 	if (sg && page_to_phys(page) + offset == sg_phys(sg) + sg->length) {
 		sg->length += len;
+		/* two segments meet within a page: it was pinned for each */
+		if (buf->pinned && offset)
+			unpin_user_page(page);
 		return 0;
 	}
 
