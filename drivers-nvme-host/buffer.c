@@ -71,8 +71,7 @@ static int nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
 static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
 		       unsigned int max, const struct iovec *iov)
 {
-	unsigned int gup = buf->dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE;
-	unsigned long addr = (unsigned long)iov->iov_base;
+	const void __user *addr = iov->iov_base;
 	size_t left = iov->iov_len;
 
 	while (left) {
@@ -82,9 +81,9 @@ static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
 		int nr = min_t(size_t, NVME_NG_PIN_BATCH,
 			       DIV_ROUND_UP(offset + left, PAGE_SIZE));
 
-		nr = pin_user_pages_fast(addr & PAGE_MASK, nr, gup, pages);
-		if (nr <= 0)
-			return nr ? nr : -EFAULT;
+		nr = nvme_ng_pin_pages(addr, nr, buf->dir, pages);
+		if (nr < 0)
+			return nr;
 		for (i = 0; i < nr; i = j) {
 			size_t len;
 

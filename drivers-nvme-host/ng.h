@@ -6,6 +6,7 @@
 #define _NVME_NG_H
 
 #include <linux/dma-mapping.h>
+#include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/uio.h>
 #include "compat.h"
@@ -76,6 +77,17 @@ static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf)
 	buf->bounce = NULL;
 	buf->pinned = false;
 	buf->mapped = false;
+}
+
+/* Pin pages of the current process: how many, at least 1, or an errno. */
+static inline int nvme_ng_pin_pages(const void __user *addr, int nr,
+				    enum dma_data_direction dir,
+				    struct page **pages)
+{
+	nr = pin_user_pages_fast((unsigned long)addr & PAGE_MASK, nr,
+				 dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE, pages);
+	/* beyond the last address, some kernels say 0, some -EOVERFLOW */
+	return nr && nr != -EOVERFLOW ? nr : -EFAULT;
 }
 
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,

@@ -329,10 +329,9 @@ static int nvme_ng_find_piece(struct nvme_ng_pdu *pdu, const struct iovec *iov,
 	*offset = offset_in_page(iov->iov_base);
 	if (*offset + iov->iov_len > PAGE_SIZE)
 		return 1;
-	ret = pin_user_pages_fast((unsigned long)iov->iov_base & PAGE_MASK, 1,
-				  dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE, page);
-	if (ret != 1)
-		return ret ? ret : -EFAULT;
+	ret = nvme_ng_pin_pages(iov->iov_base, 1, dir, page);
+	if (ret < 0)
+		return ret;
 	pdu->pfn = page_to_pfn(*page);
 	return 0;
 }
