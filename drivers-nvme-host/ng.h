@@ -103,8 +103,9 @@ int nvme_ng_fixed_piece(const struct iovec *iov, enum dma_data_direction dir,
 			struct page **page, u32 *offset);
 void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
 			  struct nvme_command *cmd);
-int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
-		     struct nvme_command *cmd, struct nvme_ng_list **lists);
+int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, u32 len,
+		     bool sgl, struct nvme_command *cmd,
+		     struct nvme_ng_list **lists);
 void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev);
 
 bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,

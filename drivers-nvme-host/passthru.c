@@ -240,18 +240,22 @@ static u32 nvme_ng_align_mask(struct nvme_ctrl *ctrl, bool sgl)
 /*
  * A controller that takes Physical Region Pages is never told the length of a
  * buffer, nor is one told that of separate metadata, so the command itself
- * must not imply more than there is.
+ * must not imply more than there is.  *@data_len becomes what is to be
+ * described of the data.
  */
 static int nvme_ng_check_length(struct nvme_ns *ns,
 				const struct nvme_command *cmd, bool sgl,
-				u32 data_len, u32 meta_len)
+				u32 *data_len, u32 meta_len)
 {
 	u64 data, meta;
 
 	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
 		return sgl || capable(CAP_SYS_ADMIN) ? 0 : -EACCES;
-	if (meta > meta_len || (!sgl && data > data_len))
+	if (meta > meta_len || (!sgl && data > *data_len))
 		return -EINVAL;
+	/* what the controller takes PRP 2 for depends on what it moves */
+	if (!sgl)
+		*data_len = data;
 	return 0;
 }
 
@@ -262,7 +266,8 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u64 need = 0, meta;
+	u64 data, meta;
+	u32 len;
 	int ret;
 
 	nc->dev = ctrl->dev;
@@ -277,14 +282,14 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 		goto out_free;
 
 	/* admin: what the controller writes beyond the user's buffer is lost */
+	len = nc->data.len;
 	if (ns)
-		ret = nvme_ng_check_length(ns, cmd, sgl, nc->data.len,
-					   nc->meta.len);
-	else
-		nvme_ng_cmd_length(NULL, cmd, &need, &meta);
+		ret = nvme_ng_check_length(ns, cmd, sgl, &len, nc->meta.len);
+	else if (nvme_ng_cmd_length(NULL, cmd, &data, &meta))
+		len = data;
 	if (ret)
 		goto out_free;
-	ret = nvme_ng_buf_map(&nc->data, nc->dev, need,
+	ret = nvme_ng_buf_map(&nc->data, nc->dev, len,
 			      nvme_ng_align_mask(ctrl, sgl),
 			      sgl ? 0 : NVME_CTRL_PAGE_SIZE - 1, false);
 	if (ret)
@@ -298,7 +303,7 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 			cpu_to_le64(sg_dma_address(nc->meta.dev.sgl));
 	/* nothing to describe for a command that moves nothing */
 	if (nc->data.mapped || nvme_ng_moves_data(cmd)) {
-		ret = nvme_ng_describe(&nc->data, nc->dev, sgl, cmd,
+		ret = nvme_ng_describe(&nc->data, nc->dev, len, sgl, cmd,
 				       &nc->lists);
 		if (ret)
 			goto out_end;
@@ -360,7 +365,7 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 		.iov_len	= args->data_len,
 	};
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u32 offset, len = args->data_len;
+	u32 offset, len = args->data_len, moved = len;
 	struct page *page;
 	int ret;
 
@@ -370,7 +375,7 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 		return 1;
 	if ((args->addr | len) & nvme_ng_align_mask(ctrl, sgl))
 		return 1;
-	ret = nvme_ng_check_length(ns, cmd, sgl, len, 0);
+	ret = nvme_ng_check_length(ns, cmd, sgl, &moved, 0);
 	if (ret)
 		return ret;
 	ret = nvme_ng_find_piece(pdu, &iov, dir, args, &page, &offset);
