@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #include <linux/io_uring.h>
+#include <linux/io_uring_types.h>
 #else
 #include <linux/io_uring/cmd.h>
 #endif
@@ -69,6 +70,14 @@ static inline int nvme_ng_import_fixed(u64 addr, u32 len, int rw,
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #define nvme_ng_do_in_task	io_uring_cmd_complete_in_task
+
+/* there is no flag for it, and a command is the beginning of its request */
+static inline bool nvme_ng_uring_compat(struct io_uring_cmd *ioucmd,
+					unsigned int issue_flags)
+{
+	return container_of((struct io_cmd_data *)ioucmd, struct io_kiocb,
+			    cmd)->ctx->compat;
+}
 #define nvme_ng_stock_head_iopoll nvme_ns_head_chr_uring_cmd_iopoll
 
 /* the start of the effects is part of the execution here */
@@ -83,6 +92,12 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 #else
 #define nvme_ng_do_in_task	io_uring_cmd_do_in_task_lazy
 #define nvme_ng_stock_head_iopoll nvme_ns_chr_uring_cmd_iopoll
+
+static inline bool nvme_ng_uring_compat(struct io_uring_cmd *ioucmd,
+					unsigned int issue_flags)
+{
+	return issue_flags & IO_URING_F_COMPAT;
+}
 
 static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 				  struct request *req, u8 opcode, int *status)

@@ -13,6 +13,7 @@
  * the rest is left to the stock code.
  */
 #include <linux/capability.h>
+#include <linux/compat.h>
 #include <linux/nvme_ioctl.h>
 #include <linux/ptrace.h>
 #include <linux/slab.h>
@@ -80,6 +81,7 @@ struct nvme_ng_pdu {
  * @metadata_len: bytes at @metadata
  * @timeout_ms: 0 for the default
  * @vec: @addr is an array
+ * @compat: of a 32-bit program
  * @fixed: in the registered buffer of this io_uring command, or NULL
  * @issue_flags: as io_uring gave them
  */
@@ -90,6 +92,7 @@ struct nvme_ng_args {
 	u32			metadata_len;
 	u32			timeout_ms;
 	bool			vec;
+	bool			compat;
 	struct io_uring_cmd	*fixed;
 	unsigned int		issue_flags;
 };
@@ -100,9 +103,9 @@ static struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
 	return (struct nvme_ng_pdu *)&ioucmd->pdu;
 }
 
-static void __user *nvme_ng_ptr(u64 val)
+static void __user *nvme_ng_ptr(const struct nvme_ng_args *args, u64 val)
 {
-	if (in_compat_syscall())
+	if (args->compat)
 		val = (compat_uptr_t)val;
 	return u64_to_user_ptr(val);
 }
@@ -146,35 +149,56 @@ static enum dma_data_direction nvme_ng_dir(const struct nvme_command *cmd)
 	}
 }
 
+/*
+ * import_iovec() asks in_compat_syscall(), which lies on x86 in task work that
+ * an interrupt lets run, as that of linked commands is.
+ */
+static int nvme_ng_copy_iov(const struct nvme_ng_args *args, struct iovec *iov)
+{
+	struct compat_iovec __user *compat = nvme_ng_ptr(args, args->addr);
+	struct compat_iovec v;
+	u32 i;
+
+	if (!args->compat)
+		return copy_from_user(iov, nvme_ng_ptr(args, args->addr),
+				      args->data_len * sizeof(*iov)) ?
+			-EFAULT : 0;
+	for (i = 0; i < args->data_len; i++) {
+		if (copy_from_user(&v, &compat[i], sizeof(v)))
+			return -EFAULT;
+		iov[i].iov_base = compat_ptr(v.iov_base);
+		iov[i].iov_len = v.iov_len;
+	}
+	return 0;
+}
+
 static int nvme_ng_import_vec(struct nvme_ng_cmd *nc,
 			      const struct nvme_ng_args *args,
 			      enum dma_data_direction dir, u64 max)
 {
 	struct iovec fast[NVME_NG_FAST_IOV], *iov = fast;
-	struct iov_iter iter;
-	ssize_t bytes;
 	u64 len = 0;
 	u32 i;
 	int ret;
 
-	bytes = import_iovec(dir == DMA_TO_DEVICE ? WRITE : READ,
-			     nvme_ng_ptr(args->addr), args->data_len,
-			     NVME_NG_FAST_IOV, &iov, &iter);
-	if (bytes < 0)
-		return bytes;
-
-	ret = -EINVAL;
-	for (i = 0; i < args->data_len; i++) {
-		const struct iovec *v = (iov ? iov : fast) + i;
-
-		if (v->iov_len > max - len)
-			goto out;
-		len += v->iov_len;
+	if (args->data_len > UIO_MAXIOV)
+		return -EINVAL;
+	if (args->data_len > NVME_NG_FAST_IOV) {
+		iov = kmalloc_array(args->data_len, sizeof(*iov), GFP_KERNEL);
+		if (!iov)
+			return -ENOMEM;
 	}
-	ret = nvme_ng_buf_import(&nc->data, iov ? iov : fast, args->data_len,
-				 dir, args->fixed, args->issue_flags);
-out:
-	kfree(iov);
+	ret = nvme_ng_copy_iov(args, iov);
+	for (i = 0; !ret && i < args->data_len; i++) {
+		if (iov[i].iov_len > max - len)
+			ret = -EINVAL;
+		len += iov[i].iov_len;
+	}
+	if (!ret)
+		ret = nvme_ng_buf_import(&nc->data, iov, args->data_len, dir,
+					 args->fixed, args->issue_flags);
+	if (iov != fast)
+		kfree(iov);
 	return ret;
 }
 
@@ -190,7 +214,7 @@ static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
 		return nvme_ng_import_vec(nc, args, dir, max);
 	if (args->data_len > max)
 		return -EINVAL;
-	iov.iov_base = nvme_ng_ptr(args->addr);
+	iov.iov_base = nvme_ng_ptr(args, args->addr);
 	iov.iov_len = args->data_len;
 	return nvme_ng_buf_import(&nc->data, &iov, 1, dir, args->fixed,
 				  args->issue_flags);
@@ -201,7 +225,7 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 			       const struct nvme_ng_args *args, enum dma_data_direction dir)
 {
 	struct iovec iov = {
-		.iov_base	= nvme_ng_ptr(args->metadata),
+		.iov_base	= nvme_ng_ptr(args, args->metadata),
 		.iov_len	= args->metadata_len,
 	};
 	int ret;
@@ -361,7 +385,7 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	struct iovec iov = {
-		.iov_base	= nvme_ng_ptr(args->addr),
+		.iov_base	= nvme_ng_ptr(args, args->addr),
 		.iov_len	= args->data_len,
 	};
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
@@ -540,6 +564,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	struct nvme_ng_args args = {
 		.vec		= vec,
+		.compat		= nvme_ng_uring_compat(ioucmd, issue_flags),
 		.issue_flags	= issue_flags,
 	};
 	struct nvme_command cmd = { };
@@ -685,6 +710,7 @@ static int nvme_ng_user_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		.metadata_len	= u->metadata_len,
 		.timeout_ms	= u->timeout_ms,
 		.vec		= vec,
+		.compat		= in_compat_syscall(),
 	};
 	struct nvme_command cmd = { };
 
