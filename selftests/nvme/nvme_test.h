@@ -223,6 +223,7 @@ void nt_close_ns(struct nt_ns *ns);
 void nt_open(struct nt_dev *dev, const char *path);
 void nt_close(struct nt_dev *dev);
 bool nt_find_node(const struct nt_dev *ctrl, __u32 nsid, struct nt_dev *node);
+pid_t nt_fork(void (*run)(void *arg), void *arg);
 void nt_as(uid_t uid, void (*run)(void *arg), void *arg);
 int nt_open_as(const struct nt_dev *dev, uid_t uid, int flags);
 
