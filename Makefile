@@ -16,13 +16,16 @@ setup:    ## toolbox root and kernels
 qemu: setup ## QEMU with Key Value namespaces and more
 	qemu/build-qemu
 
+liburing: setup ## liburing's own test of passthrough
+	qemu/build-liburing
+
 modules:  ## our modules: KERNEL=6.1, 6.12, 7.3; KDIR= KSRC= for any; else all three
 	@set -e; $(if $(KDIR)$(KSRC),drivers-nvme-host/build $(if $(KDIR),--kdir $(KDIR)) $(if $(KSRC),--ksrc $(KSRC)),qemu/setup; for base in $(or $(KERNEL),$(BASES)); do drivers-nvme-host/build --kernel $$base; done)
 
 selftests: setup ## the selftests, in build/selftests
 	qemu/in-root $(MAKE) -s -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
 
-all: qemu modules selftests ## everything but the tests
+all: qemu liburing modules selftests ## everything but the tests
 
 series:   ## the patch series in patches/: BASE=6.1, 6.12, 7.3; else all three
 	@set -e; for base in $(or $(BASE),$(BASES)); do patches/generate $$base; done
@@ -33,4 +36,4 @@ check-series: setup selftests ## apply, build, boot and test a series: BASE=...,
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build
 
-.PHONY: help run check setup qemu modules selftests all series check-series clean
+.PHONY: help run check setup qemu liburing modules selftests all series check-series clean

@@ -138,8 +138,9 @@ static bool nvme_ng_nvm_length(struct nvme_ns *ns,
 		return false;
 	nr = (le32_to_cpu(cmd->common.cdw12) & 0xffff) + 1;
 	*data = nr << shift;
+	/* without protection information PRACT means nothing */
 	if (ms && !((le32_to_cpu(cmd->common.cdw12) >> 16) &
-		    NVME_RW_PRINFO_PRACT && ms == nvme_ng_format(ns)->pi_size)) {
+		    NVME_RW_PRINFO_PRACT && nvme_ns_has_pi(nvme_ng_format(ns)))) {
 		if (nvme_ng_format(ns)->features & NVME_NS_EXT_LBAS)
 			*data += nr * ms;
 		else

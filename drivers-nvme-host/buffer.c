@@ -42,6 +42,9 @@ static int nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
 
 	if (sg && page_to_phys(page) + offset == sg_phys(sg) + sg->length) {
 		sg->length += len;
+		/* two segments meet within a page: it was pinned for each */
+		if (buf->pinned && offset)
+			unpin_user_page(page);
 		return 0;
 	}
 
@@ -68,8 +71,7 @@ static int nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
 static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
 		       unsigned int max, const struct iovec *iov)
 {
-	unsigned int gup = buf->dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE;
-	unsigned long addr = (unsigned long)iov->iov_base;
+	const void __user *addr = iov->iov_base;
 	size_t left = iov->iov_len;
 
 	while (left) {
@@ -79,9 +81,9 @@ static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
 		int nr = min_t(size_t, NVME_NG_PIN_BATCH,
 			       DIV_ROUND_UP(offset + left, PAGE_SIZE));
 
-		nr = pin_user_pages_fast(addr & PAGE_MASK, nr, gup, pages);
-		if (nr <= 0)
-			return nr ? nr : -EFAULT;
+		nr = nvme_ng_pin_pages(addr, nr, buf->dir, pages);
+		if (nr < 0)
+			return nr;
 		for (i = 0; i < nr; i = j) {
 			size_t len;
 
@@ -554,13 +556,13 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 }
 
 /* NVM Express Base specification, Physical Region Page Entry and List */
-static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev,
+static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 		       struct nvme_command *cmd, struct nvme_ng_list **lists)
 {
 	struct scatterlist *sg = buf->dev.sgl;
 	dma_addr_t addr = sg_dma_address(sg);
 	u32 step = NVME_CTRL_PAGE_SIZE - (addr & (NVME_CTRL_PAGE_SIZE - 1));
-	u32 left = buf->dev_len, sg_left = sg_dma_len(sg);
+	u32 sg_left = sg_dma_len(sg);
 	__le64 *slot = &cmd->common.dptr.prp2;
 	unsigned int i = 0;
 
@@ -599,19 +601,21 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev,
  * nvme_ng_describe - fill in the data pointer of a command
  * @buf: the data, mapped
  * @dev: the device
+ * @len: bytes that the device moves, if @sgl is false
  * @sgl: describe it as a Scatter Gather List, which carries its length
  * @cmd: the command, in place
  * @lists: where the descriptor memory is kept for nvme_ng_free_lists()
  *
  * Return: 0 or -ENOMEM.
  */
-int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
-		     struct nvme_command *cmd, struct nvme_ng_list **lists)
+int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, u32 len,
+		     bool sgl, struct nvme_command *cmd,
+		     struct nvme_ng_list **lists)
 {
 	BUILD_BUG_ON(sizeof(struct nvme_sgl_desc) != 16);
 
 	if (!sgl)
-		return buf->mapped ? nvme_ng_prp(buf, dev, cmd, lists) : 0;
+		return buf->mapped ? nvme_ng_prp(buf, dev, len, cmd, lists) : 0;
 
 	cmd->common.flags |= NVME_CMD_SGL_METABUF;
 	if (buf->mapped)

@@ -87,6 +87,14 @@ static inline bool nvme_ng_need_sync(struct device *dev, dma_addr_t dma)
 	return !dev_is_dma_coherent(dev) ||
 		(dev_is_pci(dev) && to_pci_dev(dev)->untrusted);
 }
+
+/* there is no flag for it, and a command is the beginning of its request */
+static inline bool nvme_ng_uring_compat(struct io_uring_cmd *ioucmd,
+					unsigned int issue_flags)
+{
+	return container_of((struct io_cmd_data *)ioucmd, struct io_kiocb,
+			    cmd)->ctx->compat;
+}
 #define nvme_ng_stock_head_iopoll nvme_ns_head_chr_uring_cmd_iopoll
 
 /* the start of the effects is part of the execution here */
@@ -102,6 +110,12 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 #define nvme_ng_do_in_task	io_uring_cmd_do_in_task_lazy
 #define nvme_ng_need_sync	dma_need_sync
 #define nvme_ng_stock_head_iopoll nvme_ns_chr_uring_cmd_iopoll
+
+static inline bool nvme_ng_uring_compat(struct io_uring_cmd *ioucmd,
+					unsigned int issue_flags)
+{
+	return issue_flags & IO_URING_F_COMPAT;
+}
 
 static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 				  struct request *req, u8 opcode, int *status)

@@ -485,6 +485,24 @@ static bool nvme_ng_needs_reset(struct nvme_ng_queue *q, u16 id)
 	return true;
 }
 
+/* A controller that is being removed is not reset any more. */
+static void nvme_ng_reset(struct nvme_ng_queue *q)
+{
+	struct nvme_ctrl *ctrl = q->device->ctrl;
+
+	if (!nvme_reset_ctrl(ctrl))
+		return;
+	switch (nvme_ctrl_state(ctrl)) {
+	case NVME_CTRL_DELETING:
+	case NVME_CTRL_DELETING_NOIO:
+	case NVME_CTRL_DEAD:
+		q->ops->disable(q->priv);
+		break;
+	default:
+		break;
+	}
+}
+
 /*
  * Once a second while commands are in flight: complete what nobody polls for,
  * so that a freeze can end, and find what takes too long.
@@ -512,7 +530,7 @@ static void nvme_ng_tick(struct work_struct *work)
 	spin_unlock(&q->lock);
 
 	if (reset)
-		nvme_reset_ctrl(q->device->ctrl);
+		nvme_ng_reset(q);
 	queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
 }
 

@@ -17,12 +17,15 @@ struct nvme_ng_queue;
  * struct nvme_ng_queue_ops - how the transport tells the controller
  * @ring_sq: there are commands before @tail
  * @ring_cq: completions before @head have been seen
+ * @disable: the controller is being removed and does not answer: disable it,
+ *	which cancels all commands
  *
- * Called with the lock of the queue held.
+ * The doorbells are called with the lock of the queue held.
  */
 struct nvme_ng_queue_ops {
 	void (*ring_sq)(void *queue, u16 tail);
 	void (*ring_cq)(void *queue, u16 head);
+	void (*disable)(void *queue);
 };
 
 void nvme_ng_add_device(struct nvme_ctrl *ctrl);

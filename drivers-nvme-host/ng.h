@@ -6,6 +6,7 @@
 #define _NVME_NG_H
 
 #include <linux/dma-mapping.h>
+#include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/uio.h>
 #include "compat.h"
@@ -84,6 +85,17 @@ static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf)
 	buf->premapped = false;
 }
 
+/* Pin pages of the current process: how many, at least 1, or an errno. */
+static inline int nvme_ng_pin_pages(const void __user *addr, int nr,
+				    enum dma_data_direction dir,
+				    struct page **pages)
+{
+	nr = pin_user_pages_fast((unsigned long)addr & PAGE_MASK, nr,
+				 dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE, pages);
+	/* beyond the last address, some kernels say 0, some -EOVERFLOW */
+	return nr && nr != -EOVERFLOW ? nr : -EFAULT;
+}
+
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		       unsigned int nr, enum dma_data_direction dir,
 		       struct io_uring_cmd *ioucmd, unsigned int issue_flags);
@@ -97,8 +109,9 @@ int nvme_ng_fixed_piece(const struct iovec *iov, enum dma_data_direction dir,
 			struct page **page, u32 *offset);
 void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
 			  struct nvme_command *cmd);
-int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, bool sgl,
-		     struct nvme_command *cmd, struct nvme_ng_list **lists);
+int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, u32 len,
+		     bool sgl, struct nvme_command *cmd,
+		     struct nvme_ng_list **lists);
 void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev);
 
 static inline void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr,

@@ -13,6 +13,7 @@
  * the rest is left to the stock code.
  */
 #include <linux/capability.h>
+#include <linux/compat.h>
 #include <linux/nvme_ioctl.h>
 #include <linux/ptrace.h>
 #include <linux/slab.h>
@@ -52,6 +53,7 @@ struct nvme_ng_cmd {
  * @metadata_len: bytes at @metadata
  * @timeout_ms: 0 for the default
  * @vec: @addr is an array
+ * @compat: of a 32-bit program
  * @regions: data and metadata are in regions, as this entry says, or NULL
  * @file: the open node, if @regions
  * @fixed: in the registered buffer of this io_uring command, or NULL
@@ -64,15 +66,16 @@ struct nvme_ng_args {
 	u32			metadata_len;
 	u32			timeout_ms;
 	bool			vec;
+	bool			compat;
 	const struct nvme_ng_uring_cmd *regions;
 	struct file		*file;
 	struct io_uring_cmd	*fixed;
 	unsigned int		issue_flags;
 };
 
-static void __user *nvme_ng_ptr(u64 val)
+static void __user *nvme_ng_ptr(const struct nvme_ng_args *args, u64 val)
 {
-	if (in_compat_syscall())
+	if (args->compat)
 		val = (compat_uptr_t)val;
 	return u64_to_user_ptr(val);
 }
@@ -112,35 +115,56 @@ static enum dma_data_direction nvme_ng_dir(const struct nvme_command *cmd)
 	}
 }
 
+/*
+ * import_iovec() asks in_compat_syscall(), which lies on x86 in task work that
+ * an interrupt lets run, as that of linked commands is.
+ */
+static int nvme_ng_copy_iov(const struct nvme_ng_args *args, struct iovec *iov)
+{
+	struct compat_iovec __user *compat = nvme_ng_ptr(args, args->addr);
+	struct compat_iovec v;
+	u32 i;
+
+	if (!args->compat)
+		return copy_from_user(iov, nvme_ng_ptr(args, args->addr),
+				      args->data_len * sizeof(*iov)) ?
+			-EFAULT : 0;
+	for (i = 0; i < args->data_len; i++) {
+		if (copy_from_user(&v, &compat[i], sizeof(v)))
+			return -EFAULT;
+		iov[i].iov_base = compat_ptr(v.iov_base);
+		iov[i].iov_len = v.iov_len;
+	}
+	return 0;
+}
+
 static int nvme_ng_import_vec(struct nvme_ng_cmd *nc,
 			      const struct nvme_ng_args *args,
 			      enum dma_data_direction dir, u64 max)
 {
 	struct iovec fast[NVME_NG_FAST_IOV], *iov = fast;
-	struct iov_iter iter;
-	ssize_t bytes;
 	u64 len = 0;
 	u32 i;
 	int ret;
 
-	bytes = import_iovec(dir == DMA_TO_DEVICE ? WRITE : READ,
-			     nvme_ng_ptr(args->addr), args->data_len,
-			     NVME_NG_FAST_IOV, &iov, &iter);
-	if (bytes < 0)
-		return bytes;
-
-	ret = -EINVAL;
-	for (i = 0; i < args->data_len; i++) {
-		const struct iovec *v = (iov ? iov : fast) + i;
-
-		if (v->iov_len > max - len)
-			goto out;
-		len += v->iov_len;
+	if (args->data_len > UIO_MAXIOV)
+		return -EINVAL;
+	if (args->data_len > NVME_NG_FAST_IOV) {
+		iov = kmalloc_array(args->data_len, sizeof(*iov), GFP_KERNEL);
+		if (!iov)
+			return -ENOMEM;
 	}
-	ret = nvme_ng_buf_import(&nc->data, iov ? iov : fast, args->data_len,
-				 dir, args->fixed, args->issue_flags);
-out:
-	kfree(iov);
+	ret = nvme_ng_copy_iov(args, iov);
+	for (i = 0; !ret && i < args->data_len; i++) {
+		if (iov[i].iov_len > max - len)
+			ret = -EINVAL;
+		len += iov[i].iov_len;
+	}
+	if (!ret)
+		ret = nvme_ng_buf_import(&nc->data, iov, args->data_len, dir,
+					 args->fixed, args->issue_flags);
+	if (iov != fast)
+		kfree(iov);
 	return ret;
 }
 
@@ -156,7 +180,7 @@ static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
 		return nvme_ng_import_vec(nc, args, dir, max);
 	if (args->data_len > max)
 		return -EINVAL;
-	iov.iov_base = nvme_ng_ptr(args->addr);
+	iov.iov_base = nvme_ng_ptr(args, args->addr);
 	iov.iov_len = args->data_len;
 	return nvme_ng_buf_import(&nc->data, &iov, 1, dir, args->fixed,
 				  args->issue_flags);
@@ -167,7 +191,7 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 			       const struct nvme_ng_args *args, enum dma_data_direction dir)
 {
 	struct iovec iov = {
-		.iov_base	= nvme_ng_ptr(args->metadata),
+		.iov_base	= nvme_ng_ptr(args, args->metadata),
 		.iov_len	= args->metadata_len,
 	};
 	int ret;
@@ -189,11 +213,12 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 /*
  * A controller that takes Physical Region Pages is never told the length of a
  * buffer, nor is one told that of separate metadata, so the command itself
- * must not imply more than there is.
+ * must not imply more than there is.  *@data_len becomes what is to be
+ * described of the data.
  */
 static int nvme_ng_check_length(struct nvme_ns *ns,
 				const struct nvme_command *cmd, bool sgl,
-				u32 data_len, u32 meta_len)
+				u32 *data_len, u32 meta_len)
 {
 	int ret = nvme_ng_exceeds(ns, cmd, sgl, data_len, meta_len);
 
@@ -240,7 +265,7 @@ static struct nvme_ng_segment *nvme_ng_copy_segments(const struct nvme_ng_args *
 		seg->region = READ_ONCE(args->regions->region);
 		seg->len = args->data_len;
 		seg->offset = args->addr;
-	} else if (copy_from_user(seg, nvme_ng_ptr(args->addr),
+	} else if (copy_from_user(seg, nvme_ng_ptr(args, args->addr),
 				  *nr * sizeof(*seg))) {
 		kfree(seg);
 		return ERR_PTR(-EFAULT);
@@ -264,6 +289,7 @@ static int nvme_ng_map_regions(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	struct nvme_ng_open *open;
 	struct nvme_ng_path *path;
 	unsigned int nr;
+	u32 len;
 	int ret;
 
 	path = nvme_ng_region_path(ns, args, &open);
@@ -285,14 +311,15 @@ static int nvme_ng_map_regions(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 				       args->metadata_len, cmd);
 		rcu_read_unlock();
 	}
+	len = nc->data.len;
 	if (!ret)
-		ret = nvme_ng_check_length(ns, cmd, sgl, nc->data.len,
+		ret = nvme_ng_check_length(ns, cmd, sgl, &len,
 					   args->metadata_len);
 	if (!ret) {
 		nvme_ng_describe_nothing(sgl, cmd);
 		if (nc->data.mapped)
-			ret = nvme_ng_describe(&nc->data, nc->dev, sgl, cmd,
-					       &nc->lists);
+			ret = nvme_ng_describe(&nc->data, nc->dev, len, sgl,
+					       cmd, &nc->lists);
 	}
 	if (ret) {
 		nvme_ng_cmd_end(nc);
@@ -308,7 +335,8 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u64 need = 0, meta;
+	u64 data, meta;
+	u32 len;
 	int ret;
 
 	nc->dev = ctrl->dev;
@@ -326,14 +354,14 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 		goto out_free;
 
 	/* admin: what the controller writes beyond the user's buffer is lost */
+	len = nc->data.len;
 	if (ns)
-		ret = nvme_ng_check_length(ns, cmd, sgl, nc->data.len,
-					   nc->meta.len);
-	else
-		nvme_ng_cmd_length(NULL, cmd, &need, &meta);
+		ret = nvme_ng_check_length(ns, cmd, sgl, &len, nc->meta.len);
+	else if (nvme_ng_cmd_length(NULL, cmd, &data, &meta))
+		len = data;
 	if (ret)
 		goto out_free;
-	ret = nvme_ng_buf_map(&nc->data, nc->dev, need,
+	ret = nvme_ng_buf_map(&nc->data, nc->dev, len,
 			      nvme_ng_align_mask(ctrl, sgl),
 			      sgl ? 0 : NVME_CTRL_PAGE_SIZE - 1, false);
 	if (ret)
@@ -347,7 +375,7 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 			cpu_to_le64(sg_dma_address(nc->meta.dev.sgl));
 	/* nothing to describe for a command that moves nothing */
 	if (nc->data.mapped || nvme_ng_moves_data(cmd)) {
-		ret = nvme_ng_describe(&nc->data, nc->dev, sgl, cmd,
+		ret = nvme_ng_describe(&nc->data, nc->dev, len, sgl, cmd,
 				       &nc->lists);
 		if (ret)
 			goto out_end;
@@ -378,10 +406,9 @@ static int nvme_ng_find_piece(struct nvme_ng_pdu *pdu, const struct iovec *iov,
 	*offset = offset_in_page(iov->iov_base);
 	if (*offset + iov->iov_len > PAGE_SIZE)
 		return 1;
-	ret = pin_user_pages_fast((unsigned long)iov->iov_base & PAGE_MASK, 1,
-				  dir == DMA_TO_DEVICE ? 0 : FOLL_WRITE, page);
-	if (ret != 1)
-		return ret ? ret : -EFAULT;
+	ret = nvme_ng_pin_pages(iov->iov_base, 1, dir, page);
+	if (ret < 0)
+		return ret;
 	pdu->pfn = page_to_pfn(*page);
 	return 0;
 }
@@ -406,11 +433,11 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	struct iovec iov = {
-		.iov_base	= nvme_ng_ptr(args->addr),
+		.iov_base	= nvme_ng_ptr(args, args->addr),
 		.iov_len	= args->data_len,
 	};
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u32 offset, len = args->data_len;
+	u32 offset, len = args->data_len, moved = len;
 	struct page *page;
 	int ret;
 
@@ -420,7 +447,7 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 		return 1;
 	if ((args->addr | len) & nvme_ng_align_mask(ctrl, sgl))
 		return 1;
-	ret = nvme_ng_check_length(ns, cmd, sgl, len, 0);
+	ret = nvme_ng_check_length(ns, cmd, sgl, &moved, 0);
 	if (ret)
 		return ret;
 	ret = nvme_ng_find_piece(pdu, &iov, dir, args, &page, &offset);
@@ -654,6 +681,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	struct nvme_ng_args args = {
 		.vec		= vec,
+		.compat		= nvme_ng_uring_compat(ioucmd, issue_flags),
 		.issue_flags	= issue_flags,
 	};
 	struct nvme_command cmd = { };
@@ -827,6 +855,7 @@ static int nvme_ng_user_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		.metadata_len	= u->metadata_len,
 		.timeout_ms	= u->timeout_ms,
 		.vec		= vec,
+		.compat		= in_compat_syscall(),
 	};
 	struct nvme_command cmd = { };
 

@@ -586,19 +586,24 @@ int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
  * @ns: the namespace
  * @cmd: the command
  * @block: the controller is told the length of the data
- * @len: bytes of data
+ * @len: bytes of data; unless @block set to what the command moves, on which
+ *	it depends what a controller takes PRP 2 for
  * @meta_len: bytes of metadata
  *
  * Return: 0 if it cannot; -EINVAL if it can; 1 if that is not known.
  */
 int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
-		    bool block, u32 len, u32 meta_len)
+		    bool block, u32 *len, u32 meta_len)
 {
 	u64 data, meta;
 
 	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
 		return !block;
-	return meta > meta_len || (!block && data > len) ? -EINVAL : 0;
+	if (meta > meta_len || (!block && data > *len))
+		return -EINVAL;
+	if (!block)
+		*len = data;
+	return 0;
 }
 
 /**

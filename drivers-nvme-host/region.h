@@ -289,8 +289,8 @@ void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
  * Describe a part of a region, which takes the same time for any length.
  *
  * Return: the flags of the command, with NVME_CMD_SGL_METABUF if the length is
- * part of the description; -EINVAL where the controller cannot take the
- * address or the length.
+ * part of the description; 0 if that is left to nvme_ng_span_prps(); -EINVAL
+ * where the controller cannot take the address or the length.
  */
 static inline int nvme_ng_span(const struct nvme_ng_view *view, u64 offset,
 			       u32 len, union nvme_data_ptr *dptr)
@@ -311,17 +311,14 @@ static inline int nvme_ng_span(const struct nvme_ng_view *view, u64 offset,
 		nvme_ng_sgl_set(&dptr->sgl, dma, len, NVME_SGL_FMT_DATA_DESC);
 		return NVME_CMD_SGL_METABUF;
 	}
-	if (at & 3)
-		return -EINVAL;
-	nvme_ng_span_prps(view, at, len, dptr);
-	return 0;
+	return at & 3 ? -EINVAL : 0;
 }
 
 int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
 		     const struct nvme_ng_uring_cmd *sqe, u32 len,
 		     struct nvme_command *cmd);
 int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
-		    bool block, u32 len, u32 meta_len);
+		    bool block, u32 *len, u32 meta_len);
 
 /*
  * Fill in the data and metadata pointers of a command.
@@ -340,15 +337,14 @@ static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
 	u32 len = READ_ONCE(sqe->data_len);
 	u32 meta_len = READ_ONCE(sqe->metadata_len);
 	u8 opcode = cmd->common.opcode;
+	struct nvme_ng_view *view = NULL;
+	u64 offset = READ_ONCE(sqe->addr);
 	struct nvme_ns *ns = path->ns;
-	struct nvme_ng_view *view;
 	bool block;
 	int ret;
 
 	cmd->common.metadata = 0;
 	if (likely(len)) {
-		u64 offset = READ_ONCE(sqe->addr);
-
 		if (len > nvme_ng_max(ns->ctrl))
 			return -EINVAL;
 		view = nvme_ng_find_view(open, path->device,
@@ -373,8 +369,18 @@ static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
 			return ret;
 	}
 	/* what is not described with a length must not be exceeded */
-	if (unlikely(!block || nvme_ng_format(ns)->ms))
-		return nvme_ng_exceeds(ns, cmd, block, len, meta_len);
+	if (unlikely(!block || nvme_ng_format(ns)->ms)) {
+		ret = nvme_ng_exceeds(ns, cmd, block, &len, meta_len);
+		if (ret)
+			return ret;
+	}
+	if (unlikely(!block)) {
+		if (len)
+			nvme_ng_span_prps(view, view->offset + offset, len,
+					  &cmd->common.dptr);
+		else
+			nvme_ng_describe_nothing(false, cmd);
+	}
 	return 0;
 }
 

@@ -28,6 +28,16 @@ until_true() {
 	return 1
 }
 
+# as_tester NODE COMMAND...: as the unprivileged user, who owns NODE meanwhile
+as_tester() {
+	local device=$1 status=0
+	shift
+	chown tester "$device"
+	env -C /tmp setpriv --reuid=tester --regid=tester --clear-groups "$@" || status=$?
+	chown root "$device"
+	return $status
+}
+
 skip() {
 	echo "# SKIP $*"
 	exit 4

@@ -4,11 +4,13 @@
 set -eu
 . ./bed.sh
 
+user=
+
 # verify DEVICE OPTION...
 verify() {
 	local device=$1
 	shift
-	fio --name=verify --filename="$device" --ioengine=io_uring_cmd --cmd_type=nvme \
+	${user:+as_tester "$device"} fio --name=verify --filename="$device" --ioengine=io_uring_cmd --cmd_type=nvme \
 		--rw=randwrite --size=4m --iodepth=16 --verify=crc32c --do_verify=1 \
 		--verify_fatal=1 --output-format=terse --group_reporting "$@"
 }
@@ -35,6 +37,24 @@ test_polled() {
 	verify "$(node NVMENG-B 1)" --bs=4k --hipri=1
 }
 
+test_vectored() {
+	verify "$(node NVMENG-A 1)" --bs=64k --nonvectored=0
+	verify "$(node NVMENG-B 1)" --bs=16k --nonvectored=0
+}
+
+test_fixed_vectored() {
+	verify "$(node NVMENG-A 1)" --bs=64k --nonvectored=0 --fixedbufs=1
+	verify "$(node NVMENG-B 1)" --bs=16k --nonvectored=0 --fixedbufs=1
+}
+
+test_fixed_polled() {
+	verify "$(node NVMENG-A 1)" --bs=16k --fixedbufs=1 --hipri=1
+}
+
+test_polled_thread() {
+	verify "$(node NVMENG-B 1)" --bs=4k --hipri=1 --sqthread_poll=1
+}
+
 test_separate_metadata() {
 	verify "$(node NVMENG-A 2)" --bs=8k --md_per_io_size=16
 }
@@ -43,17 +63,45 @@ test_separate_metadata_plain() {
 	verify "$(node NVMENG-B 5)" --bs=8k --md_per_io_size=16
 }
 
-# extended DEVICE: fio cannot verify this format with protection information on
-extended() {
+# format DEVICE MS PI: the same format with another place and kind of metadata
+format() {
 	local lbaf
 	lbaf=$(nvme id-ns "$1" | sed -n 's/^lbaf *\([0-9]*\) .*(in use).*/\1/p')
-	nvme format "$1" --lbaf="$lbaf" --ms=1 --pi=0 --force
-	verify "$1" --bs=4160
-	nvme format "$1" --lbaf="$lbaf" --ms=1 --pi=1 --force
+	nvme format "$1" --lbaf="$lbaf" --ms="$2" --pi="$3" --force
 }
 
 test_extended_metadata() {
-	extended "$(node NVMENG-A 3)"
+	local device
+	device=$(node NVMENG-A 3)
+	format "$device" 1 0
+	verify "$device" --bs=4160
+	format "$device" 1 1
+}
+
+# The controller inserts, checks and strips protection information.
+test_extended_protection() {
+	local device pi
+	device=$(node NVMENG-A 3)
+	for pi in 2 3 1; do
+		format "$device" 1 $pi
+		verify "$device" --bs=4k --pi_act=1 --pi_chk=GUARD,APPTAG
+	done
+}
+
+# fio makes it, the controller and fio check it.
+separate_protection() {
+	local pi
+	for pi in 1 2 3; do
+		format "$1" 0 $pi
+		verify "$1" --bs=8k --md_per_io_size=16 --pi_act=0 \
+			--pi_chk=GUARD,APPTAG
+	done
+	format "$1" 0 0
+}
+
+test_separate_protection() {
+	separate_protection "$(node NVMENG-A 2)"
+	separate_protection "$(node NVMENG-B 5)"
 }
 
 test_zoned_head() {
@@ -62,6 +110,26 @@ test_zoned_head() {
 
 test_zoned_plain() {
 	zoned "$(node NVMENG-B 4)"
+}
+
+# What the rules let the owner of a node do who is not root.
+test_tester() {
+	user=tester
+	verify "$(node NVMENG-A 1)" --bs=4k
+	verify "$(node NVMENG-B 1)" --bs=16k --fixedbufs=1
+	verify "$(node NVMENG-B 1)" --bs=4k --hipri=1
+	verify "$(node NVMENG-A 1)" --bs=16k --nonvectored=0
+	verify "$(node NVMENG-A 2)" --bs=8k --md_per_io_size=16
+	verify "$(node NVMENG-A 3)" --bs=4k --pi_act=1 --pi_chk=GUARD,APPTAG
+}
+
+test_tester_zoned() {
+	local device
+	for device in "$(node NVMENG-A 4)" "$(node NVMENG-B 4)"; do
+		nvme zns reset-zone "$device" --select-all
+		user=tester
+		verify "$device" --rw=write --bs=16k --zonemode=zbd --max_open_zones=4
+	done
 }
 
 run_tests

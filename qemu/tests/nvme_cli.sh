@@ -4,7 +4,6 @@
 set -eu
 . ./bed.sh
 
-
 test_list() {
 	nvme list >/tmp/list
 	for device in /dev/ng*; do
@@ -73,6 +72,39 @@ test_unknown_command_set() {
 	nvme io-passthru "$device" --opcode=6 --namespace-id=3 --cdw10=4096 --read \
 		--data-len=4096 --raw-binary >/tmp/echo.read
 	cmp /tmp/echo /tmp/echo.read
+}
+
+# refused COMMAND...: it fails
+refused() {
+	! "$@"
+}
+
+# It opens nodes for reading only, so that reading is all that a user can do.
+test_tester() {
+	local device
+	device=$(node NVMENG-B 1)
+	head -c 4096 /dev/urandom >/tmp/block
+	nvme write "$device" --block-count=7 --data-size=4096 --data=/tmp/block
+	as_tester "$device" nvme read "$device" --block-count=7 --data-size=4096 >/tmp/block.read
+	cmp /tmp/block /tmp/block.read
+	as_tester "$device" nvme id-ns "$device" | grep 'nsze *: 0x20000$'
+	as_tester "$device" nvme id-ctrl "$device" | grep 'sn *: NVMENG-B'
+	refused as_tester "$device" nvme write "$device" --block-count=7 --data-size=4096 --data=/tmp/block
+	refused as_tester "$device" nvme smart-log "$device"
+}
+
+test_tester_kv() {
+	local device
+	device=$(node NVMENG-B 2)
+	printf 'a value' >/tmp/value
+	nvme io-passthru "$device" --opcode=1 --namespace-id=2 --cdw2=0x79656b \
+		--cdw10=7 --cdw11=3 --write --data-len=7 --input-file=/tmp/value
+	as_tester "$device" nvme io-passthru "$device" --opcode=2 --namespace-id=2 --cdw2=0x79656b \
+		--cdw10=7 --cdw11=3 --read --data-len=7 --raw-binary >/tmp/value.read
+	cmp /tmp/value /tmp/value.read
+	refused as_tester "$device" nvme io-passthru "$device" --opcode=0x10 --namespace-id=2 \
+		--cdw2=0x79656b --cdw11=3
+	nvme io-passthru "$device" --opcode=0x10 --namespace-id=2 --cdw2=0x79656b --cdw11=3
 }
 
 run_tests

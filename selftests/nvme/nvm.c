@@ -124,6 +124,37 @@ static void buffer_offsets(struct nt_ns *ns, enum nt_via via)
 	}
 }
 
+/* A read of less than the buffer holds leaves the rest alone. */
+static void larger_buffer(struct nt_ns *ns, enum nt_via via)
+{
+	static const __u32 offsets[] = { 0, 2048 };
+	unsigned int blocks = 2 * NT_PAGE / ns->lba_size;
+	char *data = nt_alloc(2 * NT_PAGE, 0);
+	size_t i;
+	int ret;
+
+	write_fresh(ns, via, 3000, blocks, data, 5);
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		char *got = nt_alloc(16 * NT_PAGE, offsets[i]);
+		char *rest = nt_alloc(14 * NT_PAGE, 0);
+		struct nvme_uring_cmd cmd = {
+			.opcode = NVME_CMD_READ,
+			.addr = (uintptr_t)got,
+			.data_len = 16 * NT_PAGE,
+			.cdw10 = 3000,
+			.cdw12 = blocks - 1,
+		};
+
+		ret = nt_io(ns, via, &cmd, NULL);
+		/* a controller may insist on the exact length (SGLS bit 18) */
+		if (ret == NVME_SC_SGL_LENGTH)
+			continue;
+		nt_status(ret, NVME_SC_SUCCESS);
+		nt_same(got, data, 2 * NT_PAGE);
+		nt_same(got + 2 * NT_PAGE, rest, 14 * NT_PAGE);
+	}
+}
+
 /* The same data in pieces: page-sized ones, odd ones, many small ones. */
 static void vectored_as(struct nt_ns *ns, enum nt_via via, const __u32 *parts,
 			unsigned int n, __u32 offset)
@@ -306,6 +337,7 @@ static const struct nt_case cases[] = {
 	{ "ends", ends },
 	{ "neighbours", neighbours },
 	{ "buffer_offsets", buffer_offsets },
+	{ "larger_buffer", larger_buffer },
 	{ "vectored", vectored },
 	{ "flush", flush },
 	{ "write_zeroes", write_zeroes },

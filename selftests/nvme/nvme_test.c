@@ -595,28 +595,52 @@ struct nt_dev *nt_controllers(size_t *n)
 	nt_skip_all("no controller (/dev/nvmeX) among the devices named");
 }
 
-/* Run as another user; checks in there end the case out here. */
-void nt_as(uid_t uid, void (*run)(void *arg), void *arg)
+/*
+ * Run in another process, whose exit status is 0 if all its checks passed.  The
+ * caller waits for it.
+ */
+pid_t nt_fork(void (*run)(void *arg), void *arg)
 {
-	int status;
 	pid_t pid;
+	int result;
 
 	fflush(stdout);
 	pid = fork();
 	if (pid < 0)
 		nt_die("fork: %m");
-	if (!pid) {
-		if (setgroups(0, NULL) || setresgid(uid, uid, uid) ||
-		    setresuid(uid, uid, uid)) {
-			nt_note("cannot become uid %u: %m", uid);
-			_exit(FAIL);
-		}
-		status = run_case(run, arg);
-		if (status == SKIP)
-			nt_note("%s", skip_reason);
-		fflush(stdout);
-		_exit(status);
-	}
+	if (pid)
+		return pid;
+	result = run_case(run, arg);
+	if (result == SKIP)
+		nt_note("%s", skip_reason);
+	fflush(stdout);
+	_exit(result);
+}
+
+struct as {
+	uid_t uid;
+	void (*run)(void *arg);
+	void *arg;
+};
+
+static void become_and_run(void *arg)
+{
+	const struct as *as = arg;
+	uid_t uid = as->uid;
+
+	if (setgroups(0, NULL) || setresgid(uid, uid, uid) ||
+	    setresuid(uid, uid, uid))
+		nt_fail("cannot become uid %u: %m", uid);
+	as->run(as->arg);
+}
+
+/* Run as another user; checks in there end the case out here. */
+void nt_as(uid_t uid, void (*run)(void *arg), void *arg)
+{
+	struct as as = { uid, run, arg };
+	pid_t pid = nt_fork(become_and_run, &as);
+	int status;
+
 	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		nt_fail("the process of uid %u died", uid);
 	if (WEXITSTATUS(status) == SKIP)

@@ -83,6 +83,7 @@ enum {
 	NVME_SC_SUCCESS = 0x000,
 	NVME_SC_INVALID_OPCODE = 0x001,
 	NVME_SC_INVALID_FIELD = 0x002,
+	NVME_SC_SGL_LENGTH = 0x00f,
 	NVME_SC_LBA_RANGE = 0x080,
 	NVME_SC_CAP_EXCEEDED = 0x081,
 	NVME_SC_KV_VALUE_SIZE = 0x085,
@@ -222,6 +223,7 @@ void nt_close_ns(struct nt_ns *ns);
 void nt_open(struct nt_dev *dev, const char *path);
 void nt_close(struct nt_dev *dev);
 bool nt_find_node(const struct nt_dev *ctrl, __u32 nsid, struct nt_dev *node);
+pid_t nt_fork(void (*run)(void *arg), void *arg);
 void nt_as(uid_t uid, void (*run)(void *arg), void *arg);
 int nt_open_as(const struct nt_dev *dev, uid_t uid, int flags);
 

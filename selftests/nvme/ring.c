@@ -9,8 +9,9 @@
 #define IORING_URING_CMD_FIXED 1
 #endif
 
-/* blocks between two places */
+/* blocks between two places, and bytes of metadata that each may have */
 #define PLACE_BLOCKS	2048
+#define MAX_MS		64
 
 /* cdw12 of commands with protection information: check all of it */
 #define PRCHK		(7 << 26)
@@ -209,12 +210,14 @@ void nt_place_reset(struct nt_ns *ns, unsigned int place)
 }
 
 /*
- * The command that writes or reads @len bytes; the caller adds the buffer.  The
- * length is declared to the test bed, where there is a field for it.
+ * The command that writes or reads @len bytes; the caller adds the buffer.  A
+ * namespace with separate metadata gets or gives bytes of no importance.  The
+ * lengths are declared to the test bed, where there is a field for them.
  */
 void nt_place_cmd(const struct nt_ns *ns, unsigned int place, bool write,
 		  __u32 len, struct nvme_uring_cmd *cmd)
 {
+	static unsigned char meta[PLACE_BLOCKS * MAX_MS];
 	__u64 lba = place_lba(place);
 
 	memset(cmd, 0, sizeof(*cmd));
@@ -240,6 +243,10 @@ void nt_place_cmd(const struct nt_ns *ns, unsigned int place, bool write,
 		cmd->cdw10 = lba;
 		cmd->cdw11 = lba >> 32;
 		cmd->cdw12 = len / nt_place_unit(ns) - 1;
+		if (ns->ms && !ns->extended) {
+			cmd->metadata = (uintptr_t)meta;
+			cmd->metadata_len = len / ns->lba_size * ns->ms;
+		}
 		if (ns->pi) {
 			cmd->cdw12 |= PRCHK;
 			cmd->cdw14 = lba;
@@ -250,8 +257,10 @@ void nt_place_cmd(const struct nt_ns *ns, unsigned int place, bool write,
 			return;
 		}
 	}
-	if (ns->testbed)
+	if (ns->testbed) {
+		cmd->cdw2 = cmd->metadata_len;
 		cmd->cdw3 = len;
+	}
 }
 
 /* T10 DIF: polynomial 8bb7h, not reflected, from 0. */

@@ -1,0 +1,723 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Processes, rings and controllers come to an end while commands of every form
+ * are in flight, 128 of each: every command is reported once, no request and no
+ * page is lost, nothing hangs, and the node works again.
+ *
+ * The controller is one of its own, NVMENG-X, which is plugged into an empty
+ * slot of the test bed, and whose commands are delayed until the end comes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
+#include <linux/pci_regs.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ring.h"
+#include "watch.h"
+
+#define SERIAL		"NVMENG-X"
+#define SLOT_NAME	"port-X"
+#define MONITOR		"/dev/virtio-ports/qmp"
+
+#define DEPTH		128
+#define ADMIN_DEPTH	8	/* of 30 that the queue has for everybody */
+#define BUF		(3 * NT_PAGE)
+#define PATIENCE	60000	/* ms */
+
+/* status of a command that was aborted, or whose queue was deleted */
+#define SC_ABORTED	0x007
+#define SC_SQ_DELETED	0x008
+/* of one that the driver did not send, because the controller was not ready */
+#define SC_HOST_PATH	0x370
+
+/* of the test bed: a rule for commands with that opcode */
+#define FEATURE_INJECT	0xc0
+
+struct rule {
+	__le32 nsid;
+	__u8 admin;
+	__u8 opcode;
+	__le16 status;
+	__le32 delay;
+	__le32 count;
+};
+
+struct load;
+
+/**
+ * struct form - a form of commands
+ * @name: for messages
+ * @op: command of the ring entry
+ * @depth: commands in flight
+ * @setup: IORING_SETUP_* flags
+ * @prepare: called once the ring is open, or NULL
+ */
+struct form {
+	const char *name;
+	__u32 op;
+	unsigned int depth;
+	unsigned int setup;
+	void (*prepare)(struct load *l);
+};
+
+/**
+ * struct load - commands of a form in flight
+ * @form: the form
+ * @open: the ring is
+ * @ring: it has them
+ * @buf: registered buffer, or NT_UNREGISTERED
+ * @mem: buffers
+ * @iov: for vectored commands
+ * @sent: commands sent
+ * @flying: in flight when the end came
+ * @ok: completed with success
+ * @aborted: aborted at the request of the driver
+ * @cancelled: ended with the queue or by the driver
+ * @gone: found no controller any more
+ */
+struct load {
+	const struct form *form;
+	bool open;
+	struct nt_ring ring;
+	int buf;
+	unsigned char *mem;
+	struct iovec iov[DEPTH][2];
+	unsigned long sent, flying, ok, aborted, cancelled, gone;
+};
+
+/**
+ * struct ending - how it ends
+ * @name: of the case
+ * @rounds: how many times
+ * @delay: ms that commands take until it comes
+ * @run: makes it come, in a process of its own; or NULL: what was sent does
+ * @victim: in the process that has the rings, which ends then; or NULL
+ * @kill: that process is killed
+ * @timeout: some commands have one, which comes before their completion
+ * @mute: the controller does not answer an Abort
+ * @cancels: commands in flight are cancelled, rather than waited for
+ */
+struct ending {
+	const char *name;
+	unsigned int rounds;
+	unsigned int delay;
+	void (*run)(void *arg);
+	void (*victim)(void);
+	bool kill, timeout, mute, cancels;
+};
+
+static void register_mem(struct load *l);
+
+#define FORMS_OF_RING(mode, setup) \
+	{ mode " io", NVME_URING_CMD_IO, DEPTH, setup, NULL }, \
+	{ mode " io fixed", NVME_URING_CMD_IO, DEPTH, setup, register_mem }, \
+	{ mode " vec", NVME_URING_CMD_IO_VEC, DEPTH, setup, NULL }, \
+	{ mode " vec fixed", NVME_URING_CMD_IO_VEC, DEPTH, setup, register_mem }
+
+static const struct form forms[] = {
+	FORMS_OF_RING("irq", 0),
+	FORMS_OF_RING("iopoll", IORING_SETUP_IOPOLL),
+	FORMS_OF_RING("sqpoll", IORING_SETUP_SQPOLL),
+	{ "irq admin", NVME_URING_CMD_ADMIN, ADMIN_DEPTH, 0, NULL },
+	{ "irq admin vec", NVME_URING_CMD_ADMIN_VEC, ADMIN_DEPTH, 0, NULL },
+};
+
+static struct load loads[ARRAY_SIZE(forms)];
+static struct nt_ns x;		/* the only namespace of the controller */
+static char pci[32], port[PATH_MAX];	/* its address; the slot in sysfs */
+static bool plugged_prp;
+static pid_t runner;		/* of an ending */
+static unsigned int times = 1;
+static const char *only = "";
+
+/* The controller */
+
+static int qmp(const char *command, const char *arguments)
+{
+	char line[512];
+
+	snprintf(line, sizeof(line), "qmp %s '%s' >/dev/null", command,
+		 arguments);
+	return system(line);
+}
+
+static bool in_slot(void)
+{
+	char path[600];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", pci);
+	return *pci && !access(path, F_OK);
+}
+
+/*
+ * Find the controller and its namespace, once both are there.  The number in
+ * the name of the node grows while an old one is open.
+ */
+static bool find(void)
+{
+	char path[600], serial[64], state[16] = "";
+	bool found = false;
+	glob_t g;
+	size_t i;
+	FILE *f;
+
+	if (glob("/sys/class/nvme-generic/ng*", 0, NULL, &g))
+		return false;
+	for (i = 0; i < g.gl_pathc && !found; i++) {
+		if (!nt_serial(g.gl_pathv[i], serial, sizeof(serial)) ||
+		    strcmp(serial, SERIAL))
+			continue;
+		snprintf(path, sizeof(path), "%s/device/state",
+			 g.gl_pathv[i]);
+		f = fopen(path, "r");
+		found = f && fscanf(f, "%15s", state) == 1 &&
+			!strcmp(state, "live");
+		if (f)
+			fclose(f);
+		snprintf(path, sizeof(path), "/dev/%s",
+			 strrchr(g.gl_pathv[i], '/') + 1);
+	}
+	globfree(&g);
+	if (!found || access(path, F_OK))
+		return false;
+
+	nt_open_ns(&x, path);
+	snprintf(path, sizeof(path), "%s/device", x.ctrl.sysfs);
+	if (!realpath(path, port))
+		nt_die("%s: %m", path);
+	snprintf(pci, sizeof(pci), "%s", strrchr(port, '/') + 1);
+	*strrchr(port, '/') = '\0';
+	return true;
+}
+
+static void until(bool (*is)(void), bool want, const char *what)
+{
+	unsigned int i;
+
+	for (i = 0; i < PATIENCE / 50; i++) {
+		if (is() == want)
+			return;
+		usleep(50000);
+	}
+	nt_fail("after %u s: still %s", PATIENCE / 1000, what);
+}
+
+static bool device_add(void)
+{
+	char arguments[256];
+
+	snprintf(arguments, sizeof(arguments),
+		 "{\"driver\": \"nvme\", \"id\": \"X\", \"bus\": \"" SLOT_NAME "\", \"serial\": \"" SERIAL "\", \"drive\": \"X\", \"x-testctl\": true, \"x-dma-bound\": true, \"sgls\": %s}",
+		 plugged_prp ? "false" : "true");
+	return !qmp("device_add", arguments);
+}
+
+/* With SGLs and without in turn. */
+static void plug(void)
+{
+	/* the drive may be there from the time before */
+	qmp("blockdev-add", "{\"driver\": \"null-co\", \"node-name\": \"X\", \"size\": 67108864, \"read-zeroes\": true}");
+	plugged_prp = !plugged_prp;
+	until(device_add, true, "no controller in the slot");
+}
+
+/* Delay commands, for ms; 0: no more. */
+static void inject(unsigned int delay, bool mute)
+{
+	struct rule rules[NT_PAGE / sizeof(struct rule)] = {
+		{ .opcode = NVME_CMD_READ, .delay = delay },
+		{ .opcode = NVME_CMD_WRITE, .delay = delay },
+		{ .admin = 1, .opcode = NVME_ADMIN_GET_LOG, .delay = delay },
+		{ .admin = 1, .opcode = 0x08, .delay = mute ? PATIENCE : 0 },
+	};
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.addr = (uintptr_t)rules,
+		.data_len = sizeof(rules),
+		.cdw10 = FEATURE_INJECT,
+	};
+
+	nt_status(nt_dev_ioctl(x.ctrl.fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
+		  NVME_SC_SUCCESS);
+}
+
+/* The load */
+
+static void register_mem(struct load *l)
+{
+	struct iovec iov = { l->mem, DEPTH * BUF };
+
+	nt_eq(io_uring_register_buffers(&l->ring.ring, &iov, 1), 0);
+	l->buf = 0;
+}
+
+static bool is_admin(const struct form *f)
+{
+	return f->op == NVME_URING_CMD_ADMIN ||
+	       f->op == NVME_URING_CMD_ADMIN_VEC;
+}
+
+/* Within a page, or in two pieces of three pages. */
+static void send_one(struct load *l, unsigned int timeout)
+{
+	unsigned int i = l->sent++ % DEPTH;
+	unsigned char *at = l->mem + i * BUF + (i & 1 ? 512 : 0);
+	__u32 len = i & 1 ? 2 * NT_PAGE : NT_PAGE;
+	struct nvme_uring_cmd cmd = {
+		.opcode = i & 2 ? NVME_CMD_WRITE : NVME_CMD_READ,
+		.nsid = x.nsid,
+		.cdw3 = len,
+		.cdw10 = i,
+		.cdw12 = len / x.lba_size - 1,
+		.timeout_ms = timeout,
+	};
+	int fd = x.dev.fd;
+
+	if (is_admin(l->form)) {
+		fd = x.ctrl.fd;
+		cmd.opcode = NVME_ADMIN_GET_LOG;
+		cmd.nsid = 0xffffffff;
+		cmd.cdw3 = 0;
+		/* SMART / Health Information */
+		cmd.cdw10 = 0x02 | (len / 4 - 1) << 16;
+		cmd.cdw12 = 0;
+	}
+	cmd.addr = (uintptr_t)at;
+	cmd.data_len = len;
+	if (l->form->op == NVME_URING_CMD_IO_VEC ||
+	    l->form->op == NVME_URING_CMD_ADMIN_VEC) {
+		l->iov[i][0].iov_base = at;
+		l->iov[i][0].iov_len = len / 2;
+		l->iov[i][1].iov_base = at + len / 2;
+		l->iov[i][1].iov_len = len / 2;
+		cmd.addr = (uintptr_t)l->iov[i];
+		cmd.data_len = 2;
+	}
+	nt_ring_put(&l->ring, fd, l->form->op, l->buf, &cmd);
+}
+
+static void top_up(struct load *l)
+{
+	if (l->gone || l->ring.flying == l->form->depth)
+		return;
+	while (l->ring.flying < l->form->depth)
+		send_one(l, 0);
+	nt_ring_submit(&l->ring);
+}
+
+static void count(struct load *l, int res)
+{
+	if (!res)
+		l->ok++;
+	else if (res > 0 && (res & NVME_SC_MASK) == SC_ABORTED)
+		l->aborted++;
+	else if (res == -EINTR || (res > 0 &&
+				   (res & NVME_SC_MASK) == SC_SQ_DELETED))
+		l->cancelled++;
+	else if (res == -ENODEV || res == -EIO || (res > 0 &&
+						   (res & NVME_SC_MASK) == SC_HOST_PATH))
+		l->gone++;
+	else
+		nt_fail("%s: a command completed with %d", l->form->name, res);
+}
+
+/* Completions that are there. */
+static void absorb(struct load *l)
+{
+	unsigned int name;
+	int res;
+
+	while (nt_ring_reap(&l->ring, l->ring.polled, &name, &res))
+		count(l, res);
+}
+
+static void drain(struct load *l)
+{
+	unsigned int name;
+	int res;
+
+	while (l->ring.flying) {
+		if (!nt_ring_reap(&l->ring, PATIENCE, &name, &res))
+			nt_fail("%s: %u commands without a completion after %u s",
+				l->form->name, l->ring.flying, PATIENCE / 1000);
+		count(l, res);
+	}
+}
+
+static void close_load(struct load *l)
+{
+	if (!l->open)
+		return;
+	nt_ring_close(&l->ring);
+	munmap(l->mem, DEPTH * BUF);
+	l->open = false;
+}
+
+/*
+ * The driver aborts a few commands at a time: one of some forms, unless it is
+ * to find that this does not help.
+ */
+static bool times_out(const struct load *l, const struct ending *e,
+		      unsigned int round, unsigned int i)
+{
+	if (!e->timeout || is_admin(l->form))
+		return false;
+	return e->mute || (i == 0 && (l - loads + round) % 4 == 0);
+}
+
+static void start(struct load *l, const struct ending *e, unsigned int round)
+{
+	const struct form *form = l->form;
+	unsigned int i;
+
+	memset(l, 0, sizeof(*l));
+	l->form = form;
+	l->buf = NT_UNREGISTERED;
+	l->mem = mmap(NULL, DEPTH * BUF, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (l->mem == MAP_FAILED)
+		nt_die("no memory");
+	nt_ring_open(&l->ring, 2 * DEPTH, form->setup);
+	l->open = true;
+	if (form->prepare)
+		form->prepare(l);
+	for (i = 0; i < form->depth; i++)
+		send_one(l, times_out(l, e, round, i) ? 1000 : 0);
+	nt_ring_submit(&l->ring);
+}
+
+static bool start_delayed(const struct ending *e, unsigned int round,
+			  unsigned int delay)
+{
+	bool all = true;
+	struct load *l;
+
+	inject(delay, e->mute);
+	for (l = loads; l < loads + ARRAY_SIZE(loads); l++)
+		start(l, e, round);
+	usleep(100000);
+	for (l = loads; l < loads + ARRAY_SIZE(loads); l++) {
+		absorb(l);
+		l->flying = l->ring.flying;
+		all &= l->flying == l->form->depth;
+	}
+	return all;
+}
+
+/* All commands of all forms are in flight, or it begins anew. */
+static void start_all(const struct ending *e, unsigned int round)
+{
+	unsigned int delay;
+	struct load *l;
+
+	for (delay = e->delay; !start_delayed(e, round, delay); delay *= 2) {
+		if (delay > 8 * e->delay)
+			nt_fail("too slow: commands complete before all are in flight");
+		inject(0, false);
+		for (l = loads; l < loads + ARRAY_SIZE(loads); l++) {
+			drain(l);
+			close_load(l);
+		}
+	}
+}
+
+static void finish(const struct ending *e, unsigned int round, struct load *l)
+{
+	drain(l);
+	nt_ring_quiet(&l->ring);
+	nt_eq(l->ok + l->aborted + l->cancelled + l->gone, l->sent);
+	if (!e->mute)
+		nt_eq(l->aborted, times_out(l, e, round, 0));
+	if (e->cancels && l->cancelled < l->flying / 2)
+		nt_fail("%s: %lu commands were in flight, but %lu were cancelled",
+			l->form->name, l->flying, l->cancelled);
+	if (!e->cancels && l->cancelled)
+		nt_fail("%s: %lu commands were cancelled", l->form->name,
+			l->cancelled);
+	close_load(l);
+}
+
+/* The node does what it is there for. */
+static void works(void)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_CMD_READ,
+		.addr = (uintptr_t)nt_alloc(NT_PAGE, 0),
+		.data_len = NT_PAGE,
+		.cdw12 = NT_PAGE / x.lba_size - 1,
+	};
+
+	nt_status(nt_io(&x, NT_URING, &cmd, NULL), NVME_SC_SUCCESS);
+	nt_status(nt_io(&x, NT_IOCTL, &cmd, NULL), NVME_SC_SUCCESS);
+	nt_eq(nt_oob(x.ctrl.fd), 0);
+}
+
+/* Endings of processes and rings */
+
+struct victim {
+	const struct ending *e;
+	int ready;
+};
+
+static void close_rings(void)
+{
+	struct load *l;
+
+	for (l = loads; l < loads + ARRAY_SIZE(loads); l++)
+		close_load(l);
+}
+
+static void exec(void)
+{
+	execl("/bin/true", "true", NULL);
+	nt_die("exec: %m");
+}
+
+static void be_victim(void *arg)
+{
+	const struct victim *v = arg;
+	struct load *l;
+
+	start_all(v->e, 0);
+	if (write(v->ready, "", 1) != 1)
+		nt_die("pipe: %m");
+	if (v->e->victim)
+		v->e->victim();
+	while (v->e->kill)
+		for (l = loads; l < loads + ARRAY_SIZE(loads); l++) {
+			absorb(l);
+			top_up(l);
+		}
+}
+
+static void wait_for(pid_t pid, bool killed)
+{
+	int status;
+	unsigned int i;
+
+	for (i = 0; i < PATIENCE / 10; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid) {
+			if (killed && WIFSIGNALED(status))
+				return;
+			nt_eq(status, 0);
+			return;
+		}
+		usleep(10000);
+	}
+	nt_fail("process %d is still there after %u s", pid, PATIENCE / 1000);
+}
+
+static void end_process(const struct ending *e)
+{
+	struct victim v = { .e = e };
+	int fds[2];
+	pid_t pid;
+	char c;
+
+	if (pipe(fds))
+		nt_die("pipe: %m");
+	v.ready = fds[1];
+	pid = nt_fork(be_victim, &v);
+	close(fds[1]);
+	if (read(fds[0], &c, 1) != 1) {
+		close(fds[0]);
+		wait_for(pid, false);
+		nt_fail("the process ended too early");
+	}
+	close(fds[0]);
+	if (e->kill)
+		kill(pid, SIGKILL);
+	wait_for(pid, e->kill);
+}
+
+/* Endings of the controller */
+
+static void write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		nt_fail("cannot write to %s: %m", path);
+	close(fd);
+}
+
+static void reset(void *arg)
+{
+	char path[600];
+
+	(void)arg;
+	snprintf(path, sizeof(path), "%s/reset_controller", x.ctrl.sysfs);
+	write_to(path, "1");
+}
+
+static void unbind(void *arg)
+{
+	(void)arg;
+	write_to("/sys/bus/pci/drivers/nvme/unbind", pci);
+	write_to("/sys/bus/pci/drivers/nvme/bind", pci);
+}
+
+static void remove_device(void *arg)
+{
+	char path[600];
+
+	(void)arg;
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", pci);
+	write_to(path, "1");
+	write_to("/sys/bus/pci/rescan", "1");
+}
+
+static void unplug(void *arg)
+{
+	(void)arg;
+	if (qmp("device_del", "{\"id\": \"X\"}"))
+		nt_fail("device_del failed");
+	until(in_slot, false, "in its slot");
+}
+
+/*
+ * Cut the power of the slot behind the back of its driver: the device is gone
+ * at once, and the driver learns that it is.
+ */
+static void surprise(void *arg)
+{
+	unsigned char config[256];
+	unsigned int at;
+	char path[PATH_MAX + 8];
+	__u16 off, on;
+	int fd;
+
+	(void)arg;
+	snprintf(path, sizeof(path), "%s/config", port);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || pread(fd, config, sizeof(config), 0) != sizeof(config))
+		nt_fail("%s: %m", path);
+	for (at = config[PCI_CAPABILITY_LIST];
+	     at && config[at] != PCI_CAP_ID_EXP; at = config[at + 1])
+		;
+	if (!at)
+		nt_fail("the slot is not one of PCI Express");
+	memcpy(&on, config + at + PCI_EXP_SLTCTL, sizeof(on));
+	off = on | htole16(PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF);
+	/* the driver does nothing about a slot that is off already */
+	if (pwrite(fd, &off, 2, at + PCI_EXP_SLTCTL) != 2 ||
+	    pwrite(fd, &on, 2, at + PCI_EXP_SLTCTL) != 2)
+		nt_fail("%s: %m", path);
+	close(fd);
+	until(in_slot, false, "in its slot");
+}
+
+static void end_device(const struct ending *e, unsigned int round)
+{
+	struct load *l;
+	int status = 0;
+
+	start_all(e, round);
+	inject(0, e->mute);
+	if (e->run)
+		runner = nt_fork(e->run, NULL);
+	while (runner && waitpid(runner, &status, WNOHANG) != runner) {
+		for (l = loads; l < loads + ARRAY_SIZE(loads); l++) {
+			absorb(l);
+			top_up(l);
+		}
+	}
+	runner = 0;
+	nt_eq(status, 0);
+	for (l = loads; l < loads + ARRAY_SIZE(loads); l++)
+		finish(e, round, l);
+}
+
+static void run_ending(void *arg)
+{
+	const struct ending *e = arg;
+	unsigned int round;
+
+	/* of a case that failed */
+	if (runner)
+		waitpid(runner, NULL, 0);
+	runner = 0;
+	close_rings();
+	for (round = 0; round < e->rounds * times; round++) {
+		/* an ending may be the last of this controller */
+		if (round == 0)
+			usleep(200000);
+		if (in_slot() || !find()) {
+			if (!in_slot())
+				plug();
+			until(find, true, "no node that works");
+		}
+		nt_pins_mark();
+		if (e->victim || e->kill)
+			end_process(e);
+		else
+			end_device(e, round);
+		nt_close_ns(&x);
+
+		if (in_slot()) {
+			until(find, true, "no node that works");
+			inject(0, false);
+			works();
+			nt_close_ns(&x);
+		}
+		nt_pins_back();
+	}
+}
+
+static const struct ending endings[] = {
+	{ "process is killed", 5, 700, .kill = true },
+	{ "rings are closed", 5, 700, .victim = close_rings },
+	{ "process executes", 5, 700, .victim = exec },
+	{ "controller is reset", 5, PATIENCE, .run = reset, .cancels = true },
+	{ "commands time out, are aborted", 4, 4000, .timeout = true },
+	{ "commands time out, controller is reset", 2, PATIENCE,
+	  .timeout = true, .mute = true, .cancels = true },
+	{ "driver is unbound", 3, 1500, .run = unbind },
+	{ "device is removed", 3, 1500, .run = remove_device },
+	{ "device is gone by surprise", 4, PATIENCE, .run = surprise,
+	  .cancels = true },
+	{ "device is unplugged", 2, 8000, .run = unplug },
+};
+
+static bool option(const char *arg)
+{
+	if (!strncmp(arg, "--only=", 7)) {
+		only = arg + 7;
+		return true;
+	}
+	return sscanf(arg, "--times=%u", &times) == 1;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct nt_prog prog = {
+		.what = "End processes, rings and controllers with commands in flight.",
+		.wants = "suitable",
+		.serial = SERIAL,
+		.usage = "  --times=N  N times as many rounds\n"
+			 "  --only=WORD  cases with WORD in their names\n",
+		.option = option,
+	};
+	size_t i, n = 0;
+
+	nt_init(argc, argv, &prog);
+	if (access(MONITOR, F_OK))
+		nt_skip_all("no monitor of the test bed to plug a controller with");
+	for (i = 0; i < ARRAY_SIZE(forms); i++)
+		loads[i].form = &forms[i];
+	for (i = 0; i < ARRAY_SIZE(endings); i++)
+		n += !!strstr(endings[i].name, only);
+	nt_plan(n);
+	for (i = 0; i < ARRAY_SIZE(endings); i++)
+		if (strstr(endings[i].name, only))
+			nt_test(run_ending, (void *)&endings[i], "%s",
+				endings[i].name);
+	return nt_end();
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "watch.h"
+
+/* vendor specific feature of the test bed's controllers */
+#define FEATURE_OOB	0xc1
+
+static int log_fd = -1;
+static long pins;
+
+/* What is in the kernel log so far is not ours. */
+void nt_log_mark(void)
+{
+	if (log_fd < 0)
+		log_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (log_fd < 0)
+		nt_die("cannot open /dev/kmsg: %m");
+	lseek(log_fd, 0, SEEK_END);
+}
+
+/* Nothing has been logged since. */
+void nt_log_quiet(void)
+{
+	char record[8192];
+	unsigned int n = 0;
+	ssize_t len;
+
+	for (;;) {
+		len = read(log_fd, record, sizeof(record) - 1);
+		if (len < 0 && errno == EAGAIN)
+			break;
+		/* EPIPE: records were overwritten */
+		if (len <= 0 && errno != EPIPE)
+			nt_fail("cannot read /dev/kmsg: %m");
+		record[len > 0 ? len : 0] = '\0';
+		if (n++ < 10)
+			nt_note("logged: %.*s", (int)strcspn(record, "\n"),
+				record);
+	}
+	nt_eq(n, 0);
+}
+
+/* Pages that are pinned for DMA now. */
+static long pinned(void)
+{
+	long acquired = -1, released = -1, value;
+	char name[64];
+	FILE *f;
+
+	/* each processor counts for itself at first */
+	f = fopen("/proc/sys/vm/stat_refresh", "w");
+	if (!f || fputs("1\n", f) < 0 || fclose(f))
+		nt_die("cannot write /proc/sys/vm/stat_refresh: %m");
+	f = fopen("/proc/vmstat", "r");
+	if (!f)
+		nt_die("cannot open /proc/vmstat: %m");
+	while (fscanf(f, "%63s %ld", name, &value) == 2) {
+		if (!strcmp(name, "nr_foll_pin_acquired"))
+			acquired = value;
+		else if (!strcmp(name, "nr_foll_pin_released"))
+			released = value;
+	}
+	fclose(f);
+	if (acquired < 0 || released < 0)
+		nt_die("/proc/vmstat does not count pinned pages");
+	return acquired - released;
+}
+
+void nt_pins_mark(void)
+{
+	pins = pinned();
+}
+
+/* A ring of a process that is gone lets go in its own time. */
+void nt_pins_back(void)
+{
+	int i;
+
+	for (i = 0; i < 300 && pinned() != pins; i++)
+		usleep(100000);
+	nt_eq(pinned(), pins);
+}
+
+/* Free pages that the processors keep at hand. */
+static long at_hand_kb(void)
+{
+	FILE *f = fopen("/proc/zoneinfo", "r");
+	long pages, sum = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, " count: %ld", &pages) == 1)
+			sum += pages;
+	if (f)
+		fclose(f);
+	return sum * (NT_PAGE >> 10);
+}
+
+/*
+ * Memory that is neither free nor a process's nor a cache of files: what the
+ * kernel has for itself, and what nobody knows of.
+ */
+long nt_kernel_kb(void)
+{
+	static const char * const others[] = {
+		"MemFree", "Buffers", "Cached", "SwapCached", "AnonPages",
+		"SReclaimable", "KernelStack", "PageTables", "SecPageTables",
+	};
+	FILE *f = fopen("/proc/meminfo", "r");
+	long kb, sum = 0;
+	char name[64];
+	size_t i;
+
+	while (f && fscanf(f, "%63[^:]: %ld%*[^\n] ", name, &kb) == 2) {
+		if (!strcmp(name, "MemTotal"))
+			sum += kb;
+		for (i = 0; i < ARRAY_SIZE(others); i++)
+			if (!strcmp(name, others[i]))
+				sum -= kb;
+	}
+	if (!f || sum <= 0)
+		nt_die("cannot make sense of /proc/meminfo");
+	fclose(f);
+	return sum - at_hand_kb();
+}
+
+__u32 nt_oob(int ctrl_fd)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_GET_FEATURES,
+		.cdw10 = FEATURE_OOB,
+	};
+	__u64 result;
+
+	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, &result),
+		  NVME_SC_SUCCESS);
+	return result;
+}
+
+void nt_oob_reset(int ctrl_fd)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.cdw10 = FEATURE_OOB,
+	};
+
+	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
+		  NVME_SC_SUCCESS);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a test must leave as it was: the kernel log, pinned pages, the
+ * kernel's memory, and the test bed's count of DMA outside of buffers.
+ */
+#ifndef NVME_TEST_WATCH_H
+#define NVME_TEST_WATCH_H
+
+#include "nvme_test.h"
+
+void nt_log_mark(void);
+void nt_log_quiet(void);
+void nt_pins_mark(void);
+void nt_pins_back(void);
+long nt_kernel_kb(void);
+
+/* DMA outside of buffers, as the devices of the test bed count it. */
+__u32 nt_oob(int ctrl_fd);
+void nt_oob_reset(int ctrl_fd);
+
+#endif /* NVME_TEST_WATCH_H */
