@@ -10,6 +10,9 @@ run: all  ## set up everything, boot with our modules, show them working
 check: all ## all tests on all kernels; CHECK=WORDS for some configurations
 	qemu/check $(CHECK)
 
+bench: all ## instructions for each I/O, table and plot; QUICK=1 in five minutes
+	bench/run $(if $(QUICK),--quick)
+
 setup:    ## toolbox root and kernels
 	qemu/setup
 
@@ -27,4 +30,4 @@ all: qemu modules selftests ## everything but the tests
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build
 
-.PHONY: help run check setup qemu modules selftests all clean
+.PHONY: help run check bench setup qemu modules selftests all clean

@@ -192,7 +192,8 @@ static void prepare_sqe(unsigned int at)
 }
 
 /* What must be written for each read, as a program for one path would do it. */
-static __always_inline void fill(unsigned int n, bool nop, bool block)
+static __always_inline void fill(unsigned int n, bool nop, bool block,
+				 bool fixed)
 {
 	const unsigned int mask = ring.sq.ring_mask, span = lba_mask,
 			   len = blocks, lba_size = opt.lba_size;
@@ -214,6 +215,8 @@ static __always_inline void fill(unsigned int n, bool nop, bool block)
 		if (nop)
 			continue;
 		lba = next_lba(&state, span, len);
+		if (fixed)
+			sqe->buf_index = slot;
 		if (block) {
 			sqe->off = lba * lba_size;
 			sqe->addr = from[at] + slot * step;
@@ -273,7 +276,7 @@ static void enter(unsigned int n, unsigned int wait)
 		die(ret < 0 ? -ret : EIO, "io_uring_enter");
 }
 
-static __always_inline void run_ring(bool nop, bool block)
+static __always_inline void run_ring(bool nop, bool block, bool fixed)
 {
 	unsigned int left = opt.count, flying = 0, n, wait;
 
@@ -283,7 +286,7 @@ static __always_inline void run_ring(bool nop, bool block)
 			n = opt.batch;
 		if (n > left)
 			n = left;
-		fill(n, nop, block);
+		fill(n, nop, block, fixed);
 		flying += n;
 		left -= n;
 		wait = 0;
@@ -320,11 +323,15 @@ static void run(void)
 	if (opt.path == IOCTL)
 		run_ioctl();
 	else if (opt.path == NOP)
-		run_ring(true, false);
+		run_ring(true, false, false);
+	else if (opt.path->block && opt.path->fixed)
+		run_ring(false, true, true);
 	else if (opt.path->block)
-		run_ring(false, true);
+		run_ring(false, true, false);
+	else if (opt.path->fixed)
+		run_ring(false, false, true);
 	else
-		run_ring(false, false);
+		run_ring(false, false, false);
 }
 
 static void *memory(size_t size)
@@ -385,7 +392,7 @@ static void open_device(struct device *device)
 
 static void setup_ring(void)
 {
-	struct iovec all = { buf, (size_t)opt.depth * opt.size };
+	struct iovec *buffers;
 	struct io_uring_params p = { .sq_thread_idle = 1000 };
 	int fds[MAX_DEVICES], ret;
 	unsigned int i;
@@ -417,10 +424,16 @@ static void setup_ring(void)
 		if (ret)
 			die(-ret, "register files");
 	}
+	/* One for each slot: 6.1 walks all of a buffer for every command. */
 	if (opt.path->fixed) {
-		ret = io_uring_register_buffers(&ring, &all, 1);
+		buffers = calloc(opt.depth, sizeof(*buffers));
+		for (i = 0; buffers && i < opt.depth; i++)
+			buffers[i] = (struct iovec) { buf + i * (size_t)opt.size,
+						      opt.size };
+		ret = io_uring_register_buffers(&ring, buffers, opt.depth);
 		if (ret)
-			die(-ret, "register buffer");
+			die(-ret, "register buffers");
+		free(buffers);
 	}
 
 	base = calloc(ring.sq.ring_entries, sizeof(*base));
