@@ -27,6 +27,7 @@
 #include <x86intrin.h>
 
 #include "nvme_ng.h"
+#include "vfio.h"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
 #define MAX_DEVICES	8
@@ -58,9 +59,11 @@ static const struct path {
 	{ .name = "premap-vec", .cmd_op = NVME_NG_URING_CMD_IO_VEC,
 	  .vec = true, .premap = true },
 	{ .name = "ioctl" },
+	{ .name = "vfio" },
 };
 #define NOP	(&paths[0])
-#define IOCTL	(&paths[ARRAY_SIZE(paths) - 1])
+#define IOCTL	(&paths[ARRAY_SIZE(paths) - 2])
+#define VFIO	(&paths[ARRAY_SIZE(paths) - 1])
 
 static struct {
 	const struct path *path;
@@ -84,6 +87,7 @@ static struct device {
 static unsigned int nr_devices;
 
 static struct io_uring ring;
+static struct vfio_queue queue;
 static unsigned int blocks, lba_mask;
 static __u64 seed = 88172645463325252ULL;
 static int expect;
@@ -318,10 +322,104 @@ static void run_ioctl(void)
 	}
 }
 
+static void setup_vfio(void)
+{
+	struct nvme_sqe sqe = {
+		.opcode = 2, .nsid = 1, .cdw12 = blocks - 1, .len = opt.size,
+		.flags = 1 << 6,	/* an SGL data block is in addr and len */
+	};
+	const char *failed;
+	unsigned int i;
+	uint64_t iova;
+
+	failed = vfio_open(&queue, devices->name, buf,
+			   (size_t)opt.depth * opt.size, &iova);
+	if (failed)
+		die(ENODEV, "%s: %s", devices->name, failed);
+	for (i = 0; i < VFIO_ENTRIES; i++)
+		queue.sqes[i] = sqe;
+	base = calloc(1, sizeof(*base));
+	*base = iova;
+	stride = opt.size;
+}
+
+static void vfio_submit(unsigned int n)
+{
+	const unsigned int span = lba_mask, len = blocks;
+	unsigned int *free_slot = free_slots + nr_free;
+	const __u64 from = *base, step = stride;
+	struct nvme_sqe *sqes = queue.sqes, *sqe;
+	unsigned int tail = queue.tail;
+	__u64 state = seed, lba, slot;
+
+	nr_free -= n;
+	for (; n; n--) {
+		sqe = sqes + tail++ % VFIO_ENTRIES;
+		slot = *--free_slot;
+		lba = next_lba(&state, span, len);
+		sqe->cid = slot;
+		sqe->addr = from + slot * step;
+		sqe->cdw10 = lba;
+		sqe->cdw11 = lba >> 32;
+	}
+	seed = state;
+	queue.tail = tail;
+	io_uring_smp_store_release(queue.sq_doorbell, tail % VFIO_ENTRIES);
+}
+
+static unsigned int vfio_reap(void)
+{
+	unsigned int *free_slot = free_slots + nr_free;
+	const struct nvme_cqe *cqes = queue.cqes, *cqe;
+	unsigned int head = queue.head, n = 0;
+	uint16_t status;
+
+	for (;;) {
+		cqe = cqes + head % VFIO_ENTRIES;
+		status = io_uring_smp_load_acquire(&cqe->status);
+		/* the phase is 1 in the first round */
+		if ((status & 1) == (head / VFIO_ENTRIES & 1))
+			break;
+		if (status >> 1)
+			die(EIO, "completion with %#x", status >> 1);
+		*free_slot++ = cqe->cid;
+		head++;
+		n++;
+	}
+	if (n) {
+		nr_free += n;
+		queue.head = head;
+		io_uring_smp_store_release(queue.cq_doorbell,
+					   head % VFIO_ENTRIES);
+	}
+	return n;
+}
+
+static void run_vfio(void)
+{
+	unsigned int left = opt.count, flying = 0, n;
+
+	while (left || flying) {
+		n = opt.depth - flying;
+		if (n > opt.batch)
+			n = opt.batch;
+		if (n > left)
+			n = left;
+		if (n)
+			vfio_submit(n);
+		flying += n;
+		left -= n;
+		if (flying == opt.depth || !left)
+			flying -= vfio_reap();
+	}
+}
+
 static void run(void)
 {
 	if (opt.path == IOCTL)
 		run_ioctl();
+	else if (opt.path == VFIO)
+		run_vfio();
 	else if (opt.path == NOP)
 		run_ring(true, false, false);
 	else if (opt.path->block && opt.path->fixed)
@@ -437,8 +535,7 @@ static void setup_ring(void)
 	}
 
 	base = calloc(ring.sq.ring_entries, sizeof(*base));
-	free_slots = calloc(opt.depth, sizeof(*free_slots));
-	if (!base || !free_slots)
+	if (!base)
 		die(ENOMEM, "memory");
 	for (i = 0; i < ring.sq.ring_entries; i++) {
 		prepare_sqe(i);
@@ -449,8 +546,6 @@ static void setup_ring(void)
 	if (opt.sqpoll && sched_setscheduler(0, SCHED_FIFO,
 				&(struct sched_param){ .sched_priority = 1 }))
 		die(errno, "real-time priority");
-	for (i = opt.depth; i; i--)
-		free_slots[nr_free++] = i - 1;
 	stride = opt.path->vec ? opt.segments * sizeof(struct iovec) : opt.size;
 	expect = opt.path->block ? opt.size : 0;
 }
@@ -520,7 +615,8 @@ static void usage(FILE *out)
 	      "for each read: all, outside and inside of system calls.\n"
 	      "  --path P        read, read-fixed (DEVICE is a block device); plain\n"
 	      "                  (default), fixed, vec, vec-fixed, ioctl; premap,\n"
-	      "                  premap-vec (our driver); nop (any file)\n"
+	      "                  premap-vec (our driver); nop (any file); vfio (DEVICE\n"
+	      "                  is the PCI address of one that vfio-pci has)\n"
 	      "  --poll          poll for completions, else interrupts\n"
 	      "  --sqpoll        a kernel thread submits\n"
 	      "  --unregistered  files are not registered with the ring\n"
@@ -594,7 +690,8 @@ int main(int argc, char **argv)
 	nr_devices = argc - optind;
 	if (!nr_devices || nr_devices > MAX_DEVICES ||
 	    opt.size & (opt.size - 1) || opt.size > SPAN ||
-	    opt.size % opt.lba_size || opt.size % opt.segments) {
+	    opt.size % opt.lba_size || opt.size % opt.segments ||
+	    (opt.path == VFIO && opt.depth >= VFIO_ENTRIES)) {
 		usage(stderr);
 		return 2;
 	}
@@ -605,11 +702,19 @@ int main(int argc, char **argv)
 	blocks = opt.size / opt.lba_size;
 	lba_mask = SPAN / opt.size - 1;
 	buf = memory((size_t)opt.depth * opt.size);
+	free_slots = calloc(opt.depth, sizeof(*free_slots));
+	if (!free_slots)
+		die(ENOMEM, "memory");
+	for (i = opt.depth; i; i--)
+		free_slots[nr_free++] = i - 1;
 	for (i = 0; i < nr_devices; i++) {
 		devices[i].name = argv[optind + i];
-		open_device(&devices[i]);
+		if (opt.path != VFIO)
+			open_device(&devices[i]);
 	}
-	if (opt.path != IOCTL)
+	if (opt.path == VFIO)
+		setup_vfio();
+	else if (opt.path != IOCTL)
 		setup_ring();
 	wait_idle();
 	calibrate();
