@@ -12,6 +12,7 @@ check: all ## all tests on all kernels; CHECK=WORDS for some configurations
 
 bench: all ## instructions for each I/O, table and plot; QUICK=1 in five minutes
 	bench/run $(if $(QUICK),--quick)
+.PHONY: bench
 
 setup:    ## toolbox root and kernels
 	qemu/setup
@@ -30,4 +31,4 @@ all: qemu modules selftests ## everything but the tests
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build
 
-.PHONY: help run check bench setup qemu modules selftests all clean
+.PHONY: help run check setup qemu modules selftests all clean
