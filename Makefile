@@ -10,6 +10,10 @@ run: all  ## set up everything, boot with our modules, show them working
 check: all ## all tests on all kernels; CHECK=WORDS for some configurations
 	qemu/check $(CHECK)
 
+bench: all ## instructions for each I/O, table and plot; QUICK=1 in five minutes
+	bench/run $(if $(QUICK),--quick)
+.PHONY: bench
+
 setup:    ## toolbox root and kernels
 	qemu/setup
 

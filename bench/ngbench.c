@@ -27,9 +27,11 @@
 #include <x86intrin.h>
 
 #include "nvme_ng.h"
+#include "vfio.h"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
 #define MAX_DEVICES	8
+#define PAGE_SIZE	4096
 /* Reads go to the first bytes of a namespace. */
 #define SPAN		(32U << 20)
 #define UNTOUCHED	0xa5a5a5a5a5a5a5a5ULL
@@ -58,9 +60,11 @@ static const struct path {
 	{ .name = "premap-vec", .cmd_op = NVME_NG_URING_CMD_IO_VEC,
 	  .vec = true, .premap = true },
 	{ .name = "ioctl" },
+	{ .name = "vfio" },
 };
 #define NOP	(&paths[0])
-#define IOCTL	(&paths[ARRAY_SIZE(paths) - 1])
+#define IOCTL	(&paths[ARRAY_SIZE(paths) - 2])
+#define VFIO	(&paths[ARRAY_SIZE(paths) - 1])
 
 static struct {
 	const struct path *path;
@@ -68,7 +72,7 @@ static struct {
 	unsigned int size, depth, batch, segments, count, repeats, lba_size;
 } opt = {
 	.path = &paths[3], .size = 512, .depth = 128, .batch = 32,
-	.segments = 1, .count = 1024, .repeats = 16, .lba_size = 512,
+	.segments = 1, .count = 256, .repeats = 32, .lba_size = 512,
 };
 
 static struct device {
@@ -84,6 +88,7 @@ static struct device {
 static unsigned int nr_devices;
 
 static struct io_uring ring;
+static struct vfio_queue queue;
 static unsigned int blocks, lba_mask;
 static __u64 seed = 88172645463325252ULL;
 static int expect;
@@ -192,7 +197,8 @@ static void prepare_sqe(unsigned int at)
 }
 
 /* What must be written for each read, as a program for one path would do it. */
-static __always_inline void fill(unsigned int n, bool nop, bool block)
+static __always_inline void fill(unsigned int n, bool nop, bool block,
+				 bool fixed)
 {
 	const unsigned int mask = ring.sq.ring_mask, span = lba_mask,
 			   len = blocks, lba_size = opt.lba_size;
@@ -214,6 +220,8 @@ static __always_inline void fill(unsigned int n, bool nop, bool block)
 		if (nop)
 			continue;
 		lba = next_lba(&state, span, len);
+		if (fixed)
+			sqe->buf_index = slot;
 		if (block) {
 			sqe->off = lba * lba_size;
 			sqe->addr = from[at] + slot * step;
@@ -273,7 +281,7 @@ static void enter(unsigned int n, unsigned int wait)
 		die(ret < 0 ? -ret : EIO, "io_uring_enter");
 }
 
-static __always_inline void run_ring(bool nop, bool block)
+static __always_inline void run_ring(bool nop, bool block, bool fixed)
 {
 	unsigned int left = opt.count, flying = 0, n, wait;
 
@@ -283,7 +291,7 @@ static __always_inline void run_ring(bool nop, bool block)
 			n = opt.batch;
 		if (n > left)
 			n = left;
-		fill(n, nop, block);
+		fill(n, nop, block, fixed);
 		flying += n;
 		left -= n;
 		wait = 0;
@@ -315,16 +323,132 @@ static void run_ioctl(void)
 	}
 }
 
+static void setup_vfio(void)
+{
+	struct nvme_sqe sqe = {
+		.opcode = 2, .nsid = 1, .cdw12 = blocks - 1, .len = opt.size,
+		.flags = 1 << 6,	/* an SGL data block is in addr and len */
+	};
+	const char *failed;
+	unsigned int i;
+	uint64_t iova;
+
+	failed = vfio_open(&queue, devices->name, buf,
+			   (size_t)opt.depth * opt.size, &iova);
+	if (failed)
+		die(ENODEV, "%s: %s", devices->name, failed);
+	for (i = 0; i < VFIO_ENTRIES; i++)
+		queue.sqes[i] = sqe;
+	base = calloc(1, sizeof(*base));
+	*base = iova;
+	stride = opt.size;
+}
+
+static void vfio_submit(unsigned int n)
+{
+	const unsigned int span = lba_mask, len = blocks;
+	unsigned int *free_slot = free_slots + nr_free;
+	const __u64 from = *base, step = stride;
+	struct nvme_sqe *sqes = queue.sqes, *sqe;
+	unsigned int tail = queue.tail;
+	__u64 state = seed, lba, slot;
+
+	nr_free -= n;
+	for (; n; n--) {
+		sqe = sqes + tail++ % VFIO_ENTRIES;
+		slot = *--free_slot;
+		lba = next_lba(&state, span, len);
+		sqe->cid = slot;
+		sqe->addr = from + slot * step;
+		sqe->cdw10 = lba;
+		sqe->cdw11 = lba >> 32;
+	}
+	seed = state;
+	queue.tail = tail;
+	io_uring_smp_store_release(queue.sq_doorbell, tail % VFIO_ENTRIES);
+}
+
+static unsigned int vfio_reap(void)
+{
+	unsigned int *free_slot = free_slots + nr_free;
+	const struct nvme_cqe *cqes = queue.cqes, *cqe;
+	unsigned int head = queue.head, n = 0;
+	uint16_t status;
+
+	for (;;) {
+		cqe = cqes + head % VFIO_ENTRIES;
+		status = io_uring_smp_load_acquire(&cqe->status);
+		/* the phase is 1 in the first round */
+		if ((status & 1) == (head / VFIO_ENTRIES & 1))
+			break;
+		if (status >> 1)
+			die(EIO, "completion with %#x", status >> 1);
+		*free_slot++ = cqe->cid;
+		head++;
+		n++;
+	}
+	if (n) {
+		nr_free += n;
+		queue.head = head;
+		io_uring_smp_store_release(queue.cq_doorbell,
+					   head % VFIO_ENTRIES);
+	}
+	return n;
+}
+
+static void run_vfio(void)
+{
+	unsigned int left = opt.count, flying = 0, n;
+
+	while (left || flying) {
+		n = opt.depth - flying;
+		if (n > opt.batch)
+			n = opt.batch;
+		if (n > left)
+			n = left;
+		if (n)
+			vfio_submit(n);
+		flying += n;
+		left -= n;
+		if (flying == opt.depth || !left)
+			flying -= vfio_reap();
+	}
+}
+
 static void run(void)
 {
 	if (opt.path == IOCTL)
 		run_ioctl();
+	else if (opt.path == VFIO)
+		run_vfio();
 	else if (opt.path == NOP)
-		run_ring(true, false);
+		run_ring(true, false, false);
+	else if (opt.path->block && opt.path->fixed)
+		run_ring(false, true, true);
 	else if (opt.path->block)
-		run_ring(false, true);
+		run_ring(false, true, false);
+	else if (opt.path->fixed)
+		run_ring(false, false, true);
 	else
-		run_ring(false, false);
+		run_ring(false, false, false);
+}
+
+/*
+ * Touch pages in an order in which neighbours come far from each other, so that
+ * they are not neighbours in physical memory: by chance some would be, and the
+ * cost of a read would depend on it.
+ */
+static void scatter(char *p, size_t pages)
+{
+	size_t i, at, n = 1;
+
+	while (n < pages)
+		n <<= 1;
+	for (i = 0; i < n; i++) {
+		at = i * 0x9e3779b1 & (n - 1);
+		if (at < pages)
+			p[at * PAGE_SIZE] = 0;
+	}
 }
 
 static void *memory(size_t size)
@@ -335,6 +459,8 @@ static void *memory(size_t size)
 	if (p == MAP_FAILED)
 		die(errno, "%zu bytes of memory", size);
 	madvise(p, size, opt.thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	if (!opt.thp)
+		scatter(p, (size + PAGE_SIZE - 1) / PAGE_SIZE);
 	memset(p, UNTOUCHED & 0xff, size);
 	return p;
 }
@@ -385,7 +511,7 @@ static void open_device(struct device *device)
 
 static void setup_ring(void)
 {
-	struct iovec all = { buf, (size_t)opt.depth * opt.size };
+	struct iovec *buffers;
 	struct io_uring_params p = { .sq_thread_idle = 1000 };
 	int fds[MAX_DEVICES], ret;
 	unsigned int i;
@@ -417,15 +543,20 @@ static void setup_ring(void)
 		if (ret)
 			die(-ret, "register files");
 	}
+	/* One for each slot: 6.1 walks all of a buffer for every command. */
 	if (opt.path->fixed) {
-		ret = io_uring_register_buffers(&ring, &all, 1);
+		buffers = calloc(opt.depth, sizeof(*buffers));
+		for (i = 0; buffers && i < opt.depth; i++)
+			buffers[i] = (struct iovec) { buf + i * (size_t)opt.size,
+						      opt.size };
+		ret = io_uring_register_buffers(&ring, buffers, opt.depth);
 		if (ret)
-			die(-ret, "register buffer");
+			die(-ret, "register buffers");
+		free(buffers);
 	}
 
 	base = calloc(ring.sq.ring_entries, sizeof(*base));
-	free_slots = calloc(opt.depth, sizeof(*free_slots));
-	if (!base || !free_slots)
+	if (!base)
 		die(ENOMEM, "memory");
 	for (i = 0; i < ring.sq.ring_entries; i++) {
 		prepare_sqe(i);
@@ -436,8 +567,6 @@ static void setup_ring(void)
 	if (opt.sqpoll && sched_setscheduler(0, SCHED_FIFO,
 				&(struct sched_param){ .sched_priority = 1 }))
 		die(errno, "real-time priority");
-	for (i = opt.depth; i; i--)
-		free_slots[nr_free++] = i - 1;
 	stride = opt.path->vec ? opt.segments * sizeof(struct iovec) : opt.size;
 	expect = opt.path->block ? opt.size : 0;
 }
@@ -494,7 +623,7 @@ static void measure(void)
 		}
 	}
 	MARK_END();
-	printf("%-10s %-7s %7u %4u %4u %2u %9.1f %9.1f %9.1f\n",
+	printf("%-10s %-7s %7u %4u %4u %2u %8.0f %8.0f %8.0f\n",
 	       opt.path->name, mode, opt.size, opt.depth, opt.batch, nr_devices,
 	       (double)best / opt.count, (double)(best - best_inside) / opt.count,
 	       (double)best_inside / opt.count);
@@ -507,7 +636,8 @@ static void usage(FILE *out)
 	      "for each read: all, outside and inside of system calls.\n"
 	      "  --path P        read, read-fixed (DEVICE is a block device); plain\n"
 	      "                  (default), fixed, vec, vec-fixed, ioctl; premap,\n"
-	      "                  premap-vec (our driver); nop (any file)\n"
+	      "                  premap-vec (our driver); nop (any file); vfio (DEVICE\n"
+	      "                  is the PCI address of one that vfio-pci has)\n"
 	      "  --poll          poll for completions, else interrupts\n"
 	      "  --sqpoll        a kernel thread submits\n"
 	      "  --unregistered  files are not registered with the ring\n"
@@ -515,9 +645,9 @@ static void usage(FILE *out)
 	      "  --depth N       reads in flight, default 128\n"
 	      "  --batch N       reads for each system call, default 32\n"
 	      "  --segments N    elements of a vector, default 1\n"
-	      "  --thp           use huge pages if there are\n"
-	      "  --count N       reads in a repeat, default 1024\n"
-	      "  --repeats N     the smallest of N is printed, default 16\n"
+	      "  --thp           use huge pages, else no two pages are neighbours\n"
+	      "  --count N       reads in a repeat, default 256\n"
+	      "  --repeats N     the smallest of N is printed, default 32\n"
 	      "  --lba N         bytes of a logical block, default 512\n"
 	      "  --header        print what the columns are\n", out);
 }
@@ -572,7 +702,7 @@ int main(int argc, char **argv)
 		case 'r': opt.repeats = number(optarg); break;
 		case 'l': opt.lba_size = number(optarg); break;
 		case 'H':
-			puts("path       mode       size  dep  bat  n       all    outside    inside");
+			puts("path       mode       size  dep  bat  n      all  outside   inside");
 			break;
 		case 'h': usage(stdout); return 0;
 		default: usage(stderr); return 2;
@@ -581,7 +711,8 @@ int main(int argc, char **argv)
 	nr_devices = argc - optind;
 	if (!nr_devices || nr_devices > MAX_DEVICES ||
 	    opt.size & (opt.size - 1) || opt.size > SPAN ||
-	    opt.size % opt.lba_size || opt.size % opt.segments) {
+	    opt.size % opt.lba_size || opt.size % opt.segments ||
+	    (opt.path == VFIO && opt.depth >= VFIO_ENTRIES)) {
 		usage(stderr);
 		return 2;
 	}
@@ -592,11 +723,19 @@ int main(int argc, char **argv)
 	blocks = opt.size / opt.lba_size;
 	lba_mask = SPAN / opt.size - 1;
 	buf = memory((size_t)opt.depth * opt.size);
+	free_slots = calloc(opt.depth, sizeof(*free_slots));
+	if (!free_slots)
+		die(ENOMEM, "memory");
+	for (i = opt.depth; i; i--)
+		free_slots[nr_free++] = i - 1;
 	for (i = 0; i < nr_devices; i++) {
 		devices[i].name = argv[optind + i];
-		open_device(&devices[i]);
+		if (opt.path != VFIO)
+			open_device(&devices[i]);
 	}
-	if (opt.path != IOCTL)
+	if (opt.path == VFIO)
+		setup_vfio();
+	else if (opt.path != IOCTL)
 		setup_ring();
 	wait_idle();
 	calibrate();
