@@ -154,6 +154,12 @@ def expand(text, macros):
                 continue
             end = close(text, at) + 1
             args = split(text[at + 1:end - 1])
+            if params[-1] == "...":
+                params = params[:-1]
+                rest = ", ".join(args[len(params):])
+                args = args[:len(params)]
+                body = re.sub(r"(, )?##__VA_ARGS__",
+                              lambda m: (m[1] or "") + rest if rest else "", body)
             if len(args) != len(params):
                 raise Unresolved(f"wrong number of arguments: {text}")
             body = substitute(body, params, args)
