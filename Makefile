@@ -22,9 +22,12 @@ modules:  ## our modules: KERNEL=6.1, 6.12, 7.3; KDIR= KSRC= for any; else all t
 selftests: setup ## the selftests, in build/selftests
 	qemu/in-root $(MAKE) -s -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
 
+deb: setup ## Debian package of the modules for dkms
+	packaging/deb
+
 all: qemu modules selftests ## everything but the tests
 
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build
 
-.PHONY: help run check setup qemu modules selftests all clean
+.PHONY: help run check setup qemu modules selftests deb all clean
