@@ -29,6 +29,9 @@ modules:  ## our modules: KERNEL=6.1, 6.12, 7.3; KDIR= KSRC= for any; else all t
 selftests: setup ## the selftests, in build/selftests
 	qemu/in-root $(MAKE) -s -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
 
+deb: setup ## Debian package of the modules for dkms
+	packaging/deb
+
 all: qemu liburing modules selftests ## everything but the tests
 
 series:   ## the patch series in patches/: BASE=6.1, 6.12, 7.3; else all three
@@ -40,4 +43,4 @@ check-series: setup selftests ## apply, build, boot and test a series: BASE=...,
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build
 
-.PHONY: help run check setup qemu liburing modules selftests all series check-series clean
+.PHONY: help run check setup qemu liburing modules selftests bench deb all series check-series clean

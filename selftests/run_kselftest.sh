@@ -34,6 +34,11 @@ need() {
 	[ $# -gt 1 ] || die "$1 wants a value (see --help)"
 }
 
+for arg; do
+	case $arg in
+	-h | --help) usage; exit 0 ;;
+	esac
+done
 cd "$(dirname "$0")" || exit 2
 [ -r kselftest-list.txt ] || die "no kselftest-list.txt beside me: run 'make install'"
 all=$(cat kselftest-list.txt)
@@ -69,7 +74,6 @@ while [ $# -gt 0 ]; do
 		;;
 	-l | --list) echo "$all"; exit 0 ;;
 	-d | --dry-run) dry=1 ;;
-	-h | --help) usage; exit 0 ;;
 	*) die "unknown option '$1' (see --help)" ;;
 	esac
 	shift
