@@ -122,7 +122,7 @@ static int rw_pi(struct nt_ns *ns, enum nt_via via, __u8 opcode, __u64 lba,
 /* The caller makes the information, the device checks all of it. */
 static void host_makes(struct nt_ns *ns, enum nt_via via)
 {
-	static const unsigned int counts[] = { 1, 2, 7, 8, 9, 64, 200 };
+	static const unsigned int counts[] = { 1, 2, 7, 8, 9, 64, 100 };
 	__u32 full = ns->lba_size + ns->ms;
 	size_t i;
 
