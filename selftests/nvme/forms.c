@@ -425,8 +425,8 @@ static void run_metadata(void *arg)
 	nt_ring_quiet(&ring);
 }
 
-/* Interrupts of all I/O queues; only what is tested uses them. */
-static unsigned long interrupts(void)
+/* Of all I/O queues; only what is tested uses them. */
+static unsigned long count_interrupts(void)
 {
 	FILE *f = fopen("/proc/interrupts", "r");
 	unsigned long sum = 0;
@@ -452,7 +452,7 @@ static unsigned long interrupts(void)
 static void check_interrupts(const struct form *f, unsigned long before)
 {
 	if (f->ns->testbed)
-		nt_eq(interrupts() != before,
+		nt_eq(count_interrupts() != before,
 		      !(f->mode->setup & IORING_SETUP_IOPOLL));
 }
 
@@ -463,7 +463,7 @@ static void run_no_data(void *arg)
 	struct nt_ns *ns = f->ns;
 	struct nvme_uring_cmd cmd = { .nsid = ns->nsid };
 	int buf = f->fixed ? SMALL : NT_UNREGISTERED, want = 0, res;
-	unsigned long before = interrupts();
+	unsigned long before = count_interrupts();
 	unsigned int i, name;
 
 	if (ns->csi == NVME_CSI_KV) {
@@ -528,7 +528,7 @@ static void run_linked(void *arg)
 		if (i < 11)
 			sqe->flags |= IOSQE_IO_LINK;
 	}
-	before = interrupts();
+	before = count_interrupts();
 	nt_ring_submit(&ring);
 	for (i = 0; i < 12; i++) {
 		if (!nt_ring_reap(&ring, 20000, &name, &res))
@@ -689,6 +689,8 @@ static unsigned int run_form(struct form *f, bool run)
 		{ "admin", run_admin, NULL },
 		{ "metadata", run_metadata, has_metadata },
 	};
+	const char *memory = f->fixed ? "fixed" : "plain";
+	const char *vector = f->vec ? " vector" : "";
 	unsigned int i, n = 0;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -703,8 +705,7 @@ static unsigned int run_form(struct form *f, bool run)
 			open_ring(f->mode);
 		}
 		nt_test(cases[i].run, f, "%s %s %s%s %s", f->ns->name,
-			f->mode->name, f->fixed ? "fixed" : "plain",
-			f->vec ? " vector" : "", cases[i].name);
+			f->mode->name, memory, vector, cases[i].name);
 	}
 	return n;
 }

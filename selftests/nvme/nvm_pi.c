@@ -261,7 +261,7 @@ struct one_run {
 };
 
 /* The format that it has, but with another type. */
-static void format(void *arg)
+static void reformat(void *arg)
 {
 	struct one_run *r = arg;
 	struct nt_ns *ns = r->ns;
@@ -299,7 +299,7 @@ static void run_type(struct one_run *r)
 {
 	size_t i;
 
-	nt_test(format, r, "%s type %u format", r->ns->name, r->type);
+	nt_test(reformat, r, "%s type %u format", r->ns->name, r->type);
 	for (r->via = 0; r->via < NT_VIAS; r->via++) {
 		for (i = 0; i < ARRAY_SIZE(cases); i++) {
 			r->c = &cases[i];
@@ -328,7 +328,7 @@ int main(int argc, char **argv)
 		for (r.type = 1; r.type <= 3; r.type++)
 			run_type(&r);
 		r.type = before;
-		nt_test(format, &r, "%s format as before", r.ns->name);
+		nt_test(reformat, &r, "%s format as before", r.ns->name);
 	}
 	return nt_end();
 }
