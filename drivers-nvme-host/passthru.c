@@ -1125,7 +1125,8 @@ long nvme_ng_dev_chr_ioctl(struct file *file, unsigned int cmd,
  * @ioucmd: the command
  * @issue_flags: as io_uring gave them
  *
- * The admin queue is not polled: a ring that polls gets -EOPNOTSUPP.
+ * The admin queue is not polled: a ring that polls gets -EOPNOTSUPP, unless the
+ * kernel lets such a ring wait for the interrupt, as 7.3 does.
  *
  * Return: as nvme_ng_chr_uring_cmd().
  */

@@ -210,7 +210,7 @@ static unsigned int block_size(const struct nt_ns *ns)
 }
 
 /* The format without metadata and with blocks of 1 << @shift bytes. */
-static void format(struct nt_ns *ns, enum nt_via via, unsigned int shift)
+static void reformat(struct nt_ns *ns, enum nt_via via, unsigned int shift)
 {
 	struct nvme_uring_cmd cmd = {
 		.opcode = ADMIN_FORMAT,
@@ -231,9 +231,9 @@ static void format(struct nt_ns *ns, enum nt_via via, unsigned int shift)
 static void format_rescan(struct nt_ns *ns, enum nt_via via)
 {
 	nt_eq(block_size(ns), 512);
-	format(ns, via, 12);
+	reformat(ns, via, 12);
 	nt_eq(block_size(ns), 4096);
-	format(ns, via, 9);
+	reformat(ns, via, 9);
 	nt_eq(block_size(ns), 512);
 }
 

@@ -122,7 +122,7 @@ static int rw_pi(struct nt_ns *ns, enum nt_via via, __u8 opcode, __u64 lba,
 /* The caller makes the information, the device checks all of it. */
 static void host_makes(struct nt_ns *ns, enum nt_via via)
 {
-	static const unsigned int counts[] = { 1, 2, 7, 8, 9, 64, 200 };
+	static const unsigned int counts[] = { 1, 2, 7, 8, 9, 64, 100 };
 	__u32 full = ns->lba_size + ns->ms;
 	size_t i;
 
@@ -261,7 +261,7 @@ struct one_run {
 };
 
 /* The format that it has, but with another type. */
-static void format(void *arg)
+static void reformat(void *arg)
 {
 	struct one_run *r = arg;
 	struct nt_ns *ns = r->ns;
@@ -299,7 +299,7 @@ static void run_type(struct one_run *r)
 {
 	size_t i;
 
-	nt_test(format, r, "%s type %u format", r->ns->name, r->type);
+	nt_test(reformat, r, "%s type %u format", r->ns->name, r->type);
 	for (r->via = 0; r->via < NT_VIAS; r->via++) {
 		for (i = 0; i < ARRAY_SIZE(cases); i++) {
 			r->c = &cases[i];
@@ -328,7 +328,7 @@ int main(int argc, char **argv)
 		for (r.type = 1; r.type <= 3; r.type++)
 			run_type(&r);
 		r.type = before;
-		nt_test(format, &r, "%s format as before", r.ns->name);
+		nt_test(reformat, &r, "%s format as before", r.ns->name);
 	}
 	return nt_end();
 }
