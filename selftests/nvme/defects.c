@@ -167,7 +167,14 @@ static bool reset(const struct nt_dev *ctrl)
 /* While its only controller is reset, a head has no path. */
 static void no_path(struct nt_ns *ns, enum nt_via via)
 {
-	struct nvme_uring_cmd flush = { .opcode = NVME_CMD_FLUSH };
+	/*
+	 * Linux 6.1 lets commands in before the controller knows of the shadow
+	 * doorbells: one that is lost this way ends by its timeouts.
+	 */
+	struct nvme_uring_cmd flush = {
+		.opcode = NVME_CMD_FLUSH,
+		.timeout_ms = 5000,
+	};
 	unsigned int i, again = 0;
 	int ret, bad = 0, status;
 	pid_t pid;

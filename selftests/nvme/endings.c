@@ -214,7 +214,9 @@ static bool device_add(void)
 	char arguments[256];
 
 	snprintf(arguments, sizeof(arguments),
-		 "{\"driver\": \"nvme\", \"id\": \"X\", \"bus\": \"" SLOT_NAME "\", \"serial\": \"" SERIAL "\", \"drive\": \"X\", \"x-testctl\": true, \"x-dma-bound\": true, \"sgls\": %s}",
+		 "{\"driver\": \"nvme\", \"id\": \"X\", \"bus\": \"" SLOT_NAME "\", "
+		 "\"serial\": \"" SERIAL "\", \"drive\": \"X\", "
+		 "\"x-testctl\": true, \"x-dma-bound\": true, \"sgls\": %s}",
 		 plugged_prp ? "false" : "true");
 	return !qmp("device_add", arguments);
 }
@@ -223,7 +225,9 @@ static bool device_add(void)
 static void plug(void)
 {
 	/* the drive may be there from the time before */
-	qmp("blockdev-add", "{\"driver\": \"null-co\", \"node-name\": \"X\", \"size\": 67108864, \"read-zeroes\": true}");
+	qmp("blockdev-add",
+	    "{\"driver\": \"null-co\", \"node-name\": \"X\", "
+	    "\"size\": 67108864, \"read-zeroes\": true}");
 	plugged_prp = !plugged_prp;
 	until(device_add, true, "no controller in the slot");
 }

@@ -673,7 +673,7 @@ static void show(void)
 	}
 	/* neither all refused nor all accepted */
 	if (ok < sent / 20 || device < sent / 20 || refused < sent / 20)
-		nt_fail("of %lu commands %lu did something, %lu were refused by the device, %lu by the kernel: too few for a test",
+		nt_fail("of %lu: %lu worked, device refused %lu, kernel %lu: too few",
 			sent, ok, device, refused);
 }
 

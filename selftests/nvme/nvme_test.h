@@ -19,6 +19,9 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #endif
 
+#ifndef fallthrough
+#define fallthrough __attribute__((__fallthrough__))
+#endif
 #ifndef __printf
 #define __printf(a, b) __attribute__((format(printf, a, b)))
 #endif

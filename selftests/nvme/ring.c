@@ -237,7 +237,7 @@ void nt_place_cmd(const struct nt_ns *ns, unsigned int place, bool write,
 		break;
 	case NVME_CSI_ZNS:
 		lba = place_zone(ns, place);
-		/* fall through */
+		fallthrough;
 	default:
 		cmd->opcode = write ? NVME_CMD_WRITE : NVME_CMD_READ;
 		cmd->cdw10 = lba;
