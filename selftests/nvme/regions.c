@@ -97,10 +97,8 @@ static void place_cmd(struct nt_ns *ns, bool write, __u32 len,
 		      struct nvme_uring_cmd *cmd)
 {
 	nt_place_cmd(ns, 0, write, len, cmd);
-	if (ns->ms && !ns->extended) {
-		cmd->metadata_len = len / ns->lba_size * ns->ms;
-		cmd->cdw2 = cmd->metadata_len;
-	}
+	/* the start of a region, in place of an address */
+	cmd->metadata = 0;
 }
 
 static int run(struct nt_ns *ns, __u32 op, const struct nvme_uring_cmd *cmd,
@@ -428,11 +426,12 @@ static void run_metadata(void *arg)
 	struct target *t = arg;
 	struct nt_ns *ns = t->ns;
 	__u32 granule[NT_KINDS], region[NT_KINDS];
-	__u32 max = nt_place_max(ns) / ns->lba_size, data, blocks, i;
 	int fd = ns->dev.fd, kind, other;
+	__u32 max, data, blocks, i;
 
 	if (!ns->ms || ns->extended)
 		nt_skip("no separate metadata");
+	max = nt_place_max(ns) / ns->lba_size;
 	for (kind = 0; kind < NT_KINDS; kind++)
 		if (have[kind])
 			nt_status(nt_map_area(fd, &areas[kind], 0, &region[kind],
@@ -700,12 +699,12 @@ static void run_refused(void *arg)
 	static void (*const changes[])(struct io_uring_sqe *sqe, __u32 len) = {
 		set_flags, set_rsvd1, set_rsvd2, set_nsid, set_fixed,
 	};
+	static int (*const reads[])(struct nt_ns *ns, __u32 region, __u64 at,
+				    __u32 len) = { region_read, segment_read };
 	struct target *t = arg;
 	struct nt_ns *ns = t->ns;
 	__u32 len = whole_units(ns, 4096, -1U), align = alignment(ns);
 	__u32 limit = nt_place_max(ns), region, other, ro, granule, i;
-	int (*const reads[])(struct nt_ns *ns, __u32 region, __u64 at,
-			     __u32 len) = { region_read, segment_read };
 	struct nvme_ng_segment seg = { 0 };
 	struct nvme_ng_limits lim;
 	struct nvme_uring_cmd cmd;
