@@ -685,6 +685,7 @@ static void run_lost_queues(struct life *l)
 static const struct one {
 	const char *name;
 	void (*run)(struct life *l);
+	bool removes;
 } cases[] = {
 	{ "unmap", run_unmap },
 	{ "munmap", run_munmap },
@@ -700,9 +701,9 @@ static const struct one {
 	{ "timeout", run_timeout },
 	{ "timeout_dead", run_timeout_dead },
 	{ "lost_queues", run_lost_queues },
-	{ "unbind", run_unbind },
-	{ "remove", run_remove },
-	{ "surprise", run_surprise },
+	{ "unbind", run_unbind, true },
+	{ "remove", run_remove, true },
+	{ "surprise", run_surprise, true },
 };
 
 struct target {
@@ -710,10 +711,21 @@ struct target {
 	struct life life;
 };
 
+/* NMIC: it may have another path, by which commands go on. */
+static bool is_shared(const struct nt_ns *ns)
+{
+	unsigned char id[4096];
+
+	nt_status(nt_identify(ns->dev.fd, NVME_ID_CNS_NS, 0, ns->nsid, id), 0);
+	return id[30] & 1;
+}
+
 static void run(void *arg)
 {
 	struct target *t = arg;
 
+	if (t->one->removes && is_shared(t->life.ns))
+		nt_skip("the namespace is shared: another path remains");
 	prepare(&t->life);
 	t->one->run(&t->life);
 	finish(&t->life);
