@@ -5,7 +5,8 @@ help:     ## what there is to make (the default)
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
 run: all  ## set up everything, boot with our modules, show them working
-	qemu/vm run --share build/selftests -- /mnt/share/nvme/nvme_demo --testbed
+	qemu/vm run --iommu strict --share . -- /mnt/share/qemu/tests/demo.sh
+	bench/run --brief --kernel 6.12 --iommu strict
 
 check: all ## all tests on all kernels; CHECK=WORDS for some configurations
 	qemu/check $(CHECK)
@@ -28,6 +29,7 @@ modules:  ## our modules: KERNEL=6.1, 6.12, 7.3; KDIR= KSRC= for any; else all t
 
 selftests: setup ## the selftests, in build/selftests
 	qemu/in-root $(MAKE) -s -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
+	qemu/in-root $(CC) -O2 -Wall -Wextra -Iuapi Documentation/examples/ng-read.c -luring -o build/selftests/ng-read
 
 deb: setup ## Debian package of the modules for dkms
 	packaging/deb

@@ -220,8 +220,11 @@ static int nvme_ng_check_length(struct nvme_ns *ns,
 				const struct nvme_command *cmd, bool sgl,
 				u32 *data_len, u32 meta_len)
 {
-	int ret = nvme_ng_exceeds(ns, cmd, sgl, data_len, meta_len);
+	int ret;
 
+	if (likely(!nvme_ng_may_exceed(ns, sgl)))
+		return 0;
+	ret = nvme_ng_exceeds(ns, cmd, sgl, data_len, meta_len);
 	return ret <= 0 || capable(CAP_SYS_ADMIN) ? min(ret, 0) : -EACCES;
 }
 
@@ -684,6 +687,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		.compat		= nvme_ng_uring_compat(ioucmd, issue_flags),
 		.issue_flags	= issue_flags,
 	};
+	bool write = ioucmd->file->f_mode & FMODE_WRITE, free;
 	struct nvme_command cmd = { };
 	struct nvme_ng_cmd *nc;
 	struct request *req;
@@ -705,8 +709,9 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	cmd.common.cdw13 = cpu_to_le32(READ_ONCE(sqe->cdw13));
 	cmd.common.cdw14 = cpu_to_le32(READ_ONCE(sqe->cdw14));
 	cmd.common.cdw15 = cpu_to_le32(READ_ONCE(sqe->cdw15));
-	if (!nvme_ng_allowed(ctrl, ns, &cmd,
-			     ioucmd->file->f_mode & FMODE_WRITE))
+	/* what is free for everybody has no effects to wait for */
+	free = ns && nvme_ng_io_is_free(ctrl, ns, cmd.common.opcode, write);
+	if (unlikely(!free && !nvme_ng_allowed(ctrl, ns, &cmd, write)))
 		return -EACCES;
 
 	args.addr = READ_ONCE(sqe->addr);
@@ -724,7 +729,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		args.fixed = ioucmd;
 	}
 
-	if (unlikely(nvme_ng_must_wait(ctrl, ns, cmd.common.opcode))) {
+	if (unlikely(!free && nvme_ng_must_wait(ctrl, ns, cmd.common.opcode))) {
 		if (issue_flags & IO_URING_F_NONBLOCK)
 			return -EAGAIN;
 		args.issue_flags &= ~IO_URING_F_IOPOLL;

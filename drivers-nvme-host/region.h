@@ -317,6 +317,13 @@ static inline int nvme_ng_span(const struct nvme_ng_view *view, u64 offset,
 int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
 		     const struct nvme_ng_uring_cmd *sqe, u32 len,
 		     struct nvme_command *cmd);
+
+/* Must the command be looked at by nvme_ng_exceeds()? */
+static inline bool nvme_ng_may_exceed(struct nvme_ns *ns, bool block)
+{
+	return !block || nvme_ng_format(ns)->ms;
+}
+
 int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
 		    bool block, u32 *len, u32 meta_len);
 
@@ -369,7 +376,7 @@ static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
 			return ret;
 	}
 	/* what is not described with a length must not be exceeded */
-	if (unlikely(!block || nvme_ng_format(ns)->ms)) {
+	if (unlikely(nvme_ng_may_exceed(ns, block))) {
 		ret = nvme_ng_exceeds(ns, cmd, block, &len, meta_len);
 		if (ret)
 			return ret;

@@ -96,13 +96,6 @@ static unsigned char *areas[KINDS];
 /* what an area should hold, what was read back, two things to write in turn */
 static unsigned char *model, *back, *wires[2];
 
-static bool is_testable(const struct nt_ns *ns)
-{
-	/* places that are known, and metadata that nt_place_fill() can make */
-	return (ns->csi == NVME_CSI_NVM || ns->testbed) && ns->ms <= MAX_MS &&
-	       (!ns->pi || ns->extended);
-}
-
 /* Pages that came in an order of their own, so that few are neighbours. */
 static void make_small(void)
 {
@@ -748,7 +741,7 @@ int main(int argc, char **argv)
 	static const struct nt_prog prog = {
 		.what = "Test every form of a command in every kind of ring.",
 		.wants = "usable",
-		.fits = is_testable,
+		.fits = nt_place_known,
 	};
 	unsigned int planned = 0, gigabytes = 0;
 	struct form f;

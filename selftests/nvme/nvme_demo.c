@@ -115,6 +115,8 @@ int main(int argc, char **argv)
 	static const struct nt_prog prog = {
 		.what = "Show the namespaces, and two of them at work.",
 		.wants = "NVMe",
+		/* those that lack something, too */
+		.serial = "NVMENG-",
 	};
 	struct nt_ns *ns, *kv, *zns;
 	size_t i, n;

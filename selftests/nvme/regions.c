@@ -45,13 +45,6 @@ struct target {
 	const struct nt_mode *mode;
 };
 
-static bool is_testable(const struct nt_ns *ns)
-{
-	/* places that are known, and metadata that nt_place_fill() can make */
-	return (ns->csi == NVME_CSI_NVM || ns->testbed) &&
-	       (!ns->ms || ns->extended || !ns->pi);
-}
-
 static void make_memory(void)
 {
 	int kind;
@@ -1132,7 +1125,7 @@ int main(int argc, char **argv)
 	static const struct nt_prog prog = {
 		.what = "Test commands with data in regions.",
 		.wants = "known",
-		.fits = is_testable,
+		.fits = nt_place_known,
 		.usage = "  --only=TEXT  only cases with TEXT in the name",
 		.option = option,
 	};

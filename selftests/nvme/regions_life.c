@@ -58,7 +58,31 @@ static bool is_plain_nvm(const struct nt_ns *ns)
 	       !ns->ms;
 }
 
-static void inject(struct nt_ns *ns, const struct rule *rule)
+/* Give the controller time to end a reset; is it of use then? */
+static bool is_live(const char *sysfs)
+{
+	char path[600], state[16] = "";
+	unsigned int i;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/state", sysfs);
+	for (i = 0; i < 600; i++, usleep(50000)) {
+		f = fopen(path, "r");
+		if (!f)
+			return false;
+		if (!fgets(state, sizeof(state), f))
+			state[0] = 0;
+		fclose(f);
+		if (!strncmp(state, "live", 4))
+			return true;
+		if (strncmp(state, "resetting", 9) &&
+		    strncmp(state, "connecting", 10))
+			return false;
+	}
+	return false;
+}
+
+static void inject_at(int fd, const struct rule *rule)
 {
 	static struct rule rules[256];
 	struct nvme_uring_cmd cmd = {
@@ -71,8 +95,36 @@ static void inject(struct nt_ns *ns, const struct rule *rule)
 	memset(rules, 0, sizeof(rules));
 	if (rule)
 		rules[0] = *rule;
-	nt_status(nt_dev_ioctl(ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
+	nt_status(nt_dev_ioctl(fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
 		  NVME_SC_SUCCESS);
+}
+
+/* Every controller of the namespace follows the rule, it may have two. */
+static void inject(struct nt_ns *ns, const struct rule *rule)
+{
+	char serial[sizeof(ns->dev.serial)], path[300];
+	const char *class = "/sys/class/nvme";
+	struct dirent *e;
+	DIR *dir;
+	int fd;
+
+	dir = opendir(class);
+	if (!dir)
+		nt_die("%s: %m", class);
+	while ((e = readdir(dir))) {
+		snprintf(path, sizeof(path), "%s/%s", class, e->d_name);
+		if (e->d_name[0] == '.' ||
+		    !nt_serial(path, serial, sizeof(serial)) ||
+		    strcmp(serial, ns->dev.serial) || !is_live(path))
+			continue;
+		snprintf(path, sizeof(path), "/dev/%s", e->d_name);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			nt_die("cannot open %s: %m", path);
+		inject_at(fd, rule);
+		close(fd);
+	}
+	closedir(dir);
 }
 
 /* Reads of the namespace take a while from now on. */
@@ -670,7 +722,7 @@ static void run_lost_queues(struct life *l)
 	};
 
 	delay_reads(l, 0);
-	inject(l->ns, &rule);
+	inject_at(l->ns->ctrl.fd, &rule);
 	fly(l, 0);
 	reset(l);
 	land(false);
@@ -685,22 +737,22 @@ static void run_lost_queues(struct life *l)
 static const struct one {
 	const char *name;
 	void (*run)(struct life *l);
-	bool removes;
+	bool alone;	/* is about the controller that has the reads */
 } cases[] = {
-	{ "unmap", run_unmap },
-	{ "munmap", run_munmap },
-	{ "ftruncate", run_ftruncate },
-	{ "fork", run_fork },
-	{ "close", run_close },
-	{ "kill", run_kill },
-	{ "exec", run_exec },
-	{ "reset", run_reset },
-	{ "reset_load", run_reset_load },
-	{ "rescan_load", run_rescan_load },
-	{ "format_load", run_format_load },
-	{ "timeout", run_timeout },
-	{ "timeout_dead", run_timeout_dead },
-	{ "lost_queues", run_lost_queues },
+	{ "unmap", run_unmap, false },
+	{ "munmap", run_munmap, false },
+	{ "ftruncate", run_ftruncate, false },
+	{ "fork", run_fork, false },
+	{ "close", run_close, false },
+	{ "kill", run_kill, false },
+	{ "exec", run_exec, false },
+	{ "reset", run_reset, false },
+	{ "reset_load", run_reset_load, false },
+	{ "rescan_load", run_rescan_load, false },
+	{ "format_load", run_format_load, false },
+	{ "timeout", run_timeout, false },
+	{ "timeout_dead", run_timeout_dead, true },
+	{ "lost_queues", run_lost_queues, false },
 	{ "unbind", run_unbind, true },
 	{ "remove", run_remove, true },
 	{ "surprise", run_surprise, true },
@@ -724,7 +776,9 @@ static void run(void *arg)
 {
 	struct target *t = arg;
 
-	if (t->one->removes && is_shared(t->life.ns))
+	/* the controllers may have come back as others */
+	reopen(t->life.ns);
+	if (t->one->alone && is_shared(t->life.ns))
 		nt_skip("the namespace is shared: another path remains");
 	prepare(&t->life);
 	t->one->run(&t->life);

@@ -153,6 +153,13 @@ void nt_ring_quiet(struct nt_ring *r)
 		nt_fail("command %u completed, but nothing was in flight", name);
 }
 
+/* Are there places, and can nt_place_fill() make their metadata? */
+bool nt_place_known(const struct nt_ns *ns)
+{
+	return (ns->csi == NVME_CSI_NVM || ns->testbed) && ns->ms <= MAX_MS &&
+	       (!ns->pi || ns->extended);
+}
+
 /* Bytes that a transfer is a multiple of. */
 __u32 nt_place_unit(const struct nt_ns *ns)
 {

@@ -55,6 +55,7 @@ void nt_ring_quiet(struct nt_ring *r);
  * A place in a namespace that holds bytes: blocks from the start of a zone or
  * from a multiple of 2048 blocks, the value of a key, what was sent last.
  */
+bool nt_place_known(const struct nt_ns *ns);
 __u32 nt_place_unit(const struct nt_ns *ns);
 __u32 nt_place_max(struct nt_ns *ns);
 void nt_place_reset(struct nt_ns *ns, unsigned int place);

@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The example in the documentation, run by a user without privilege.
+set -eu
+. ./bed.sh
+cp ../ng-read /tmp
+
+# Each read of 64 KiB begins with a byte that tells whether it came.
+reads_all() {
+	local device reads output
+	device=$(node "$1" 1)
+	reads=$(($(blockdev --getsize64 "${device/ng/nvme}") / 65536))
+	tr '\0' '\3' </dev/zero | dd of="${device/ng/nvme}" bs=64K iflag=fullblock oflag=direct \
+		count=$reads status=none
+	output=$(as_tester "$device" /tmp/ng-read "$device")
+	echo "$output"
+	[ "$output" = "$((reads * 65536)) bytes, first bytes add up to $((reads * 3))" ]
+}
+
+test_sgl() {
+	reads_all NVMENG-A
+}
+
+test_prp() {
+	reads_all NVMENG-B
+}
+
+test_no_permission() {
+	local device
+	device=$(node NVMENG-A 1)
+	setpriv --reuid=tester --regid=tester --clear-groups /tmp/ng-read "$device" 2>&1 |
+		grep 'Permission denied'
+}
+
+run_tests
