@@ -318,12 +318,12 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
 	const void *ring = nvme_ng_ring(ioucmd);
-	u32 timeout_ms = READ_ONCE(sqe->timeout_ms);
 	struct nvme_ng_path *path;
 	struct nvme_ng_queue *q;
 	struct nvme_ng_slot *slot;
 	struct nvme_command *cmd;
 	struct nvme_ng_pdu *pdu;
+	u32 timeout_ms;
 	u8 opcode;
 	u16 id;
 	int ret;
@@ -363,6 +363,7 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	slot = &q->slots[id];
 	slot->ioucmd = ioucmd;
 	slot->path = path;
+	timeout_ms = READ_ONCE(sqe->timeout_ms);
 	slot->timeout = timeout_ms ? msecs_to_jiffies(timeout_ms) :
 				     ns->queue->rq_timeout;
 	slot->deadline = jiffies + slot->timeout;

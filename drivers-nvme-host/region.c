@@ -494,20 +494,17 @@ out_unlock:
 	return ERR_PTR(ret);
 }
 
-/**
- * nvme_ng_span_prps - describe a part of a region by the entries of its tables
- * @view: has tables
- * @at: from the start of the page in which the region begins
- * @len: at least 1, within the region
- * @dptr: set
+/*
+ * Describe a part of a region by the entries of its tables: @len bytes, at
+ * least 1, @at bytes from the start of the page in which the region begins.
  *
  * A controller takes the last entry of a page for data if no more than one
  * entry is left, and for the address of more entries otherwise.  The tables
  * have an address there, so a list whose very last entry comes first in a page
  * of the one is taken from the other, where it does not.
  */
-void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
-		       union nvme_data_ptr *dptr)
+static void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
+			      union nvme_data_ptr *dptr)
 {
 	u32 first = at / NVME_CTRL_PAGE_SIZE;
 	u32 last = (at + len - 1) / NVME_CTRL_PAGE_SIZE;
@@ -603,6 +600,34 @@ int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
 		return -EINVAL;
 	if (!block)
 		*len = data;
+	return 0;
+}
+
+/**
+ * nvme_ng_use_prps - fill in the rest of a command with data in a region
+ * @path: where the command goes
+ * @view: the region, if @len
+ * @offset: of the data in the region
+ * @len: bytes of data
+ * @meta_len: bytes of metadata
+ * @block: the data is described, with its length
+ * @cmd: the command
+ *
+ * RCU.  Return: as nvme_ng_exceeds().
+ */
+int nvme_ng_use_prps(struct nvme_ng_path *path, const struct nvme_ng_view *view,
+		     u64 offset, u32 len, u32 meta_len, bool block,
+		     struct nvme_command *cmd)
+{
+	int ret = nvme_ng_exceeds(path->ns, cmd, block, &len, meta_len);
+
+	if (ret || block)
+		return ret;
+	if (len)
+		nvme_ng_span_prps(view, view->offset + offset, len,
+				  &cmd->common.dptr);
+	else
+		nvme_ng_describe_nothing(false, cmd);
 	return 0;
 }
 
@@ -931,6 +956,7 @@ static struct nvme_ng_open *nvme_ng_get_open(struct file *file)
 		return NULL;
 	}
 	table->nr = 8;
+	open->next = 1;
 	old = cmpxchg((struct nvme_ng_open **)&file->private_data, NULL, open);
 	if (!old)
 		return open;
@@ -1038,9 +1064,10 @@ static int nvme_ng_new_handle(struct nvme_ng_open *open, u32 *handle)
 	unsigned int i, nr;
 
 	old = rcu_dereference_protected(open->table, 1);
-	for (i = 1; i < old->nr; i++)
+	for (i = open->next; i < old->nr; i++)
 		if (!rcu_access_pointer(old->region[i]))
 			break;
+	open->next = i;
 	*handle = i;
 	if (i < old->nr)
 		return 0;
@@ -1170,6 +1197,7 @@ int nvme_ng_ioctl_unmap(struct file *file, void __user *arg)
 	if (!region)
 		goto out_unlock;
 	RCU_INIT_POINTER(table->region[handle], NULL);
+	open->next = min(open->next, handle);
 	old = open->epoch;
 	list_add(&region->dead, &old->dead);
 	/* the one more is of the old epoch */

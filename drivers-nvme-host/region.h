@@ -180,6 +180,7 @@ struct nvme_ng_path {
  * struct nvme_ng_open - an open node on which regions were mapped
  * @lock: held to change anything
  * @table: regions
+ * @next: handles below this one are in use
  * @epoch: the current epoch, freed under RCU
  * @paths: namespaces
  * @write: the node is open for writing
@@ -187,6 +188,7 @@ struct nvme_ng_path {
 struct nvme_ng_open {
 	struct mutex			lock;	/* all changes */
 	struct nvme_ng_table __rcu	*table;
+	u32				next;
 	struct nvme_ng_epoch		*epoch;
 	struct nvme_ng_path __rcu	*paths;
 	bool				write;
@@ -275,21 +277,20 @@ static inline bool nvme_ng_view_is_block(const struct nvme_ng_view *view)
 static inline __le64 *nvme_ng_prp(const struct nvme_ng_prps *prps, u32 index,
 				  dma_addr_t *dma)
 {
-	u32 page = index / NVME_NG_PRPS, slot = index % NVME_NG_PRPS;
+	/* exact for the pages of the longest region, without a division */
+	u32 page = (u64)index * DIV_ROUND_UP(1ULL << 40, NVME_NG_PRPS) >> 40;
+	u32 slot = index - page * NVME_NG_PRPS;
 
 	if (dma)
 		*dma = prps->page[page].dma + slot * sizeof(__le64);
 	return &prps->page[page].entry[slot];
 }
 
-void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
-		       union nvme_data_ptr *dptr);
-
 /*
  * Describe a part of a region, which takes the same time for any length.
  *
  * Return: the flags of the command, with NVME_CMD_SGL_METABUF if the length is
- * part of the description; 0 if that is left to nvme_ng_span_prps(); -EINVAL
+ * part of the description; 0 if that is left to nvme_ng_use_prps(); -EINVAL
  * where the controller cannot take the address or the length.
  */
 static inline int nvme_ng_span(const struct nvme_ng_view *view, u64 offset,
@@ -326,6 +327,9 @@ static inline bool nvme_ng_may_exceed(struct nvme_ns *ns, bool block)
 
 int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
 		    bool block, u32 *len, u32 meta_len);
+int nvme_ng_use_prps(struct nvme_ng_path *path, const struct nvme_ng_view *view,
+		     u64 offset, u32 len, u32 meta_len, bool block,
+		     struct nvme_command *cmd);
 
 /*
  * Fill in the data and metadata pointers of a command.
@@ -376,18 +380,9 @@ static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
 			return ret;
 	}
 	/* what is not described with a length must not be exceeded */
-	if (unlikely(nvme_ng_may_exceed(ns, block))) {
-		ret = nvme_ng_exceeds(ns, cmd, block, &len, meta_len);
-		if (ret)
-			return ret;
-	}
-	if (unlikely(!block)) {
-		if (len)
-			nvme_ng_span_prps(view, view->offset + offset, len,
-					  &cmd->common.dptr);
-		else
-			nvme_ng_describe_nothing(false, cmd);
-	}
+	if (unlikely(nvme_ng_may_exceed(ns, block)))
+		return nvme_ng_use_prps(path, view, offset, len, meta_len,
+					block, cmd);
 	return 0;
 }
 
