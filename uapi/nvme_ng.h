@@ -70,7 +70,9 @@ struct nvme_ng_limits {
  *
  * Any open descriptor may ask.  Returns 0, or -1 with errno EFAULT (the
  * structure cannot be read or written), EINVAL (@flags is not 0, or @size is
- * less than 16 or more than a page) or EAGAIN (a multipath node has no usable path).
+ * less than 16 or more than a page), EAGAIN (a multipath node has no usable
+ * path), or of a Key Value namespace, whose controller is asked, ENOMEM, EINTR
+ * (it was reset) or ENODEV (it is gone).
  */
 #define NVME_NG_IOCTL_LIMITS	_IOWR('N', 0x60, struct nvme_ng_limits)
 
@@ -84,7 +86,7 @@ struct nvme_ng_limits {
  * @flags: in: NVME_NG_MAP_* bits
  * @addr: in: start of the memory; with NVME_NG_MAP_DMABUF an offset into the
  *	dma-buf
- * @len: in: bytes, at least 1
+ * @len: in: bytes, 1 to 1 TiB
  * @dmabuf_fd: in: a dma-buf, or -1 without NVME_NG_MAP_DMABUF
  * @region: out: handle of the region, never 0
  * @granule: out: bytes; metadata in the region must not cross a multiple of
@@ -113,10 +115,12 @@ struct nvme_ng_map {
  *
  * Returns 0, or -1 with errno EFAULT (the structure or the memory cannot be
  * read or, without NVME_NG_MAP_READ_ONLY, written), EINVAL (a field that
- * cannot be), EBADF (no dma-buf), ENOMEM (no memory, or beyond
- * RLIMIT_MEMLOCK), EMFILE (65535 regions), EOPNOTSUPP (the device cannot reach
- * this memory without copies, or is not a PCIe controller), ENODEV (the
- * controller is gone), EAGAIN (a multipath node has no usable path) or EINTR.
+ * cannot be, or a dma-buf with pieces that the controller cannot take), EBADF
+ * (no such descriptor), ENOMEM (no memory, or beyond RLIMIT_MEMLOCK), EMFILE
+ * (65535 regions), EOPNOTSUPP (the device cannot reach this memory without
+ * copies, or is not a PCIe controller), ENODEV (the controller is gone), EAGAIN
+ * (a multipath node has no usable path), EINTR, or what pinning the memory or
+ * the exporter of the dma-buf fails with.
  */
 #define NVME_NG_IOCTL_MAP	_IOWR('N', 0x61, struct nvme_ng_map)
 
