@@ -88,6 +88,24 @@ static inline bool nvme_ng_need_sync(struct device *dev, dma_addr_t dma)
 		(dev_is_pci(dev) && to_pci_dev(dev)->untrusted);
 }
 
+/*
+ * A pin for reading leaves private memory that nobody has written to yet with a
+ * page of others: what the program writes later would be somewhere else.  Only
+ * shared memory that the program may not write to has to be pinned like that,
+ * page by page because what follows may be private.
+ */
+static inline int nvme_ng_pin_longterm(unsigned long addr, int nr, bool write,
+				       struct page **page)
+{
+	int ret;
+
+	ret = pin_user_pages_fast(addr, nr, FOLL_LONGTERM | FOLL_WRITE |
+				  (write ? 0 : FOLL_FORCE), page);
+	if (ret != -EFAULT || write)
+		return ret;
+	return pin_user_pages_fast(addr, 1, FOLL_LONGTERM, page);
+}
+
 /* there is no flag for it, and a command is the beginning of its request */
 static inline bool nvme_ng_uring_compat(struct io_uring_cmd *ioucmd,
 					unsigned int issue_flags)
@@ -109,6 +127,9 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 #else
 #define nvme_ng_do_in_task	io_uring_cmd_do_in_task_lazy
 #define nvme_ng_need_sync	dma_need_sync
+#define nvme_ng_pin_longterm(addr, nr, write, page) \
+	pin_user_pages_fast(addr, nr, FOLL_LONGTERM | ((write) ? FOLL_WRITE : 0), \
+			    page)
 #define nvme_ng_stock_head_iopoll nvme_ns_chr_uring_cmd_iopoll
 
 static inline bool nvme_ng_uring_compat(struct io_uring_cmd *ioucmd,

@@ -199,7 +199,8 @@ static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_path *path,
 			found = q;
 			break;
 		}
-		if (!q->users && !found)
+		/* not one that the controller has no more */
+		if (!q->users && !found && READ_ONCE(q->live))
 			found = q;
 	}
 	if (found) {
@@ -587,10 +588,12 @@ EXPORT_SYMBOL_GPL(nvme_ng_add_queue);
 /**
  * nvme_ng_start_queue - let commands in
  * @q: the queue, with no command in flight
+ * @depth: entries of each; the queue stays stopped if they became others
  * @sqes: submission queue, as it was created
  * @cqes: completion queue, all zero
  */
-void nvme_ng_start_queue(struct nvme_ng_queue *q, struct nvme_command *sqes,
+void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth,
+			 struct nvme_command *sqes,
 			 struct nvme_completion *cqes)
 {
 	spin_lock(&q->lock);
@@ -599,7 +602,7 @@ void nvme_ng_start_queue(struct nvme_ng_queue *q, struct nvme_command *sqes,
 	q->sq_tail = 0;
 	q->cq_head = 0;
 	q->phase = 1;
-	q->live = true;
+	q->live = depth == q->depth;
 	spin_unlock(&q->lock);
 }
 EXPORT_SYMBOL_GPL(nvme_ng_start_queue);

@@ -35,7 +35,8 @@ struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
 					u32 depth,
 					const struct nvme_ng_queue_ops *ops,
 					void *priv);
-void nvme_ng_start_queue(struct nvme_ng_queue *q, struct nvme_command *sqes,
+void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth,
+			 struct nvme_command *sqes,
 			 struct nvme_completion *cqes);
 void nvme_ng_stop_queue(struct nvme_ng_queue *q);
 void nvme_ng_cancel_queue(struct nvme_ng_queue *q);

@@ -55,7 +55,7 @@ struct nvme_ng_cmd {
  * @vec: @addr is an array
  * @compat: of a 32-bit program
  * @regions: data and metadata are in regions, as this entry says, or NULL
- * @file: the open node, if @regions
+ * @file: the open node
  * @fixed: in the registered buffer of this io_uring command, or NULL
  * @issue_flags: as io_uring gave them
  */
@@ -682,13 +682,10 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 {
 	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
-	struct nvme_ng_args args = {
-		.vec		= vec,
-		.compat		= nvme_ng_uring_compat(ioucmd, issue_flags),
-		.issue_flags	= issue_flags,
-	};
 	bool write = ioucmd->file->f_mode & FMODE_WRITE, free;
+	u32 data_len, metadata_len;
 	struct nvme_command cmd = { };
+	struct nvme_ng_args args;
 	struct nvme_ng_cmd *nc;
 	struct request *req;
 	int ret, status;
@@ -714,20 +711,29 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	if (unlikely(!free && !nvme_ng_allowed(ctrl, ns, &cmd, write)))
 		return -EACCES;
 
-	args.addr = READ_ONCE(sqe->addr);
-	args.data_len = READ_ONCE(sqe->data_len);
-	args.metadata = READ_ONCE(sqe->metadata);
-	args.metadata_len = READ_ONCE(sqe->metadata_len);
-	args.timeout_ms = READ_ONCE(sqe->timeout_ms);
-	if (regions) {
-		if (READ_ONCE(sqe->rsvd1) || READ_ONCE(sqe->rsvd2) ||
-		    ioucmd->flags & IORING_URING_CMD_FIXED)
-			return -EINVAL;
-		args.regions = sqe;
-		args.file = ioucmd->file;
-	} else if (ioucmd->flags & IORING_URING_CMD_FIXED) {
-		args.fixed = ioucmd;
-	}
+	if (regions && (READ_ONCE(sqe->rsvd1) || READ_ONCE(sqe->rsvd2) ||
+			(vec && READ_ONCE(sqe->region)) ||
+			ioucmd->flags & IORING_URING_CMD_FIXED))
+		return -EINVAL;
+	data_len = READ_ONCE(sqe->data_len);
+	metadata_len = READ_ONCE(sqe->metadata_len);
+	/* without data nothing has to be mapped */
+	regions = regions && (data_len || metadata_len);
+	/* every member: what is left out would take a loop */
+	args = (struct nvme_ng_args) {
+		.addr		= READ_ONCE(sqe->addr),
+		.data_len	= data_len,
+		.metadata	= READ_ONCE(sqe->metadata),
+		.metadata_len	= metadata_len,
+		.timeout_ms	= READ_ONCE(sqe->timeout_ms),
+		.vec		= vec,
+		.compat		= nvme_ng_uring_compat(ioucmd, issue_flags),
+		.regions	= regions ? sqe : NULL,
+		.file		= ioucmd->file,
+		.fixed		= ioucmd->flags & IORING_URING_CMD_FIXED ?
+				  ioucmd : NULL,
+		.issue_flags	= issue_flags,
+	};
 
 	if (unlikely(!free && nvme_ng_must_wait(ctrl, ns, cmd.common.opcode))) {
 		if (issue_flags & IO_URING_F_NONBLOCK)

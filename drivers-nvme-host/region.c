@@ -241,7 +241,7 @@ static int nvme_ng_map_memory(struct nvme_ng_view *view,
 		return -ENOMEM;
 	ret = dma_map_sgtable(dev, view->sgt, dir, DMA_ATTR_NO_WARN);
 	if (ret)
-		return ret == -EREMOTEIO ? -EOPNOTSUPP : ret;
+		return ret == -EREMOTEIO || ret == -EIO ? -EOPNOTSUPP : ret;
 	if (nvme_ng_is_copied(dev, view->sgt)) {
 		dma_unmap_sgtable(dev, view->sgt, dir, 0);
 		return -EOPNOTSUPP;
@@ -734,8 +734,6 @@ static int nvme_ng_charge(struct nvme_ng_region *region, unsigned long pages)
 
 static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 {
-	unsigned int gup = FOLL_LONGTERM |
-		(region->read_only ? 0 : FOLL_WRITE);
 	unsigned int offset = offset_in_page(addr);
 	u64 left = region->len;
 	unsigned long pages;
@@ -759,9 +757,9 @@ static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 		if (fatal_signal_pending(current))
 			break;
 		cond_resched();
-		nr = pin_user_pages_fast(addr, min_t(unsigned long, pages,
-						     NVME_NG_PIN_PAGES),
-					 gup, page);
+		nr = nvme_ng_pin_longterm(addr, min_t(unsigned long, pages,
+						      NVME_NG_PIN_PAGES),
+					  !region->read_only, page);
 		ret = nr < 0 ? nr : -EFAULT;
 		if (nr <= 0)
 			break;
@@ -1120,7 +1118,7 @@ static int nvme_ng_publish(struct nvme_ng_open *open,
  * nvme_ng_ioctl_map - NVME_NG_IOCTL_MAP
  * @file: the open node
  * @ns: its namespace, or the usable path of a head
- * @arg: struct nvme_ng_view of the program
+ * @arg: struct nvme_ng_map of the program
  *
  * Return: 0 or a negative errno, as <linux/nvme_ng.h> says.
  */

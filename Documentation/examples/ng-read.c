@@ -6,9 +6,9 @@
  *	cc -O2 -Iuapi Documentation/examples/ng-read.c -luring -o ng-read
  *	./ng-read /dev/ng0n1
  *
- * It needs no privilege beyond read access to the node.  Without
- * nvme.poll_queues, and without a queue pair left for the ring, polling is not
- * possible: leave out IORING_SETUP_IOPOLL then.
+ * It needs no privilege beyond read access to the node.  Where the driver has
+ * no queue pair left for the ring, nor any to poll (nvme.poll_queues), the ring
+ * spins until the interrupt: leave out IORING_SETUP_IOPOLL then.
  */
 #include <err.h>
 #include <errno.h>

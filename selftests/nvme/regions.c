@@ -767,6 +767,9 @@ static void run_refused(void *arg)
 	cmd.addr = 0;
 	cmd.data_len = 1;
 	nt_status(run(ns, NVME_NG_URING_CMD_IO_VEC, &cmd, 0), -EFAULT);
+	/* each segment names its own */
+	cmd.addr = (uintptr_t)&seg;
+	nt_status(run(ns, NVME_NG_URING_CMD_IO_VEC, &cmd, region), -EINVAL);
 
 	/* read only: for the device, too */
 	ro_at = mmap(NULL, 4 * NT_PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -796,6 +799,78 @@ static void run_refused(void *arg)
 	for (i = 0; i < ARRAY_SIZE(reads); i++)
 		nt_status(reads[i](ns, region, 0, len), -ENOENT);
 	close(other_fd);
+	nt_ring_quiet(&ring);
+}
+
+/*
+ * Memory that the program writes to only after it was mapped for reading: the
+ * device must not see what was there before, nor a page that all share.
+ */
+static void run_read_only(void *arg)
+{
+	struct target *t = arg;
+	struct nt_ns *ns = t->ns;
+	__u32 len = whole_units(ns, 4 * NT_PAGE, -1U), region, kind;
+	unsigned char *at[3];
+	struct nvme_uring_cmd cmd;
+	int fd = ns->dev.fd, memfd;
+
+	memfd = memfd_create("nvme-test", MFD_CLOEXEC);
+	if (memfd < 0 || ftruncate(memfd, 2 * NT_HUGE))
+		nt_die("cannot make a memfd: %m");
+	at[0] = mmap(NULL, NT_HUGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	at[1] = mmap(NULL, NT_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, memfd,
+		     0);
+	at[2] = mmap(NULL, NT_HUGE, PROT_READ, MAP_SHARED, memfd, NT_HUGE);
+	for (kind = 0; kind < ARRAY_SIZE(at); kind++) {
+		if (at[kind] == MAP_FAILED)
+			nt_die("cannot map memory: %m");
+		if (kind == 2)
+			nt_status(nt_map(fd, 0, at[kind], NT_HUGE, &region),
+				  -EFAULT);
+		nt_status(nt_map(fd, NVME_NG_MAP_READ_ONLY, at[kind], NT_HUGE,
+				 &region), 0);
+		nt_place_fill(ns, 0, wire, len, 31 + kind);
+		if (kind < 2)
+			memcpy(at[kind] + NT_PAGE, wire, len);
+		else if (pwrite(memfd, wire, len, NT_HUGE + NT_PAGE) != len)
+			nt_fail("pwrite: %m");
+		nt_place_reset(ns, 0);
+		place_cmd(ns, true, len, &cmd);
+		cmd.addr = NT_PAGE;
+		cmd.data_len = len;
+		nt_status(run(ns, NVME_NG_URING_CMD_IO, &cmd, region), 0);
+		read_back(ns, len);
+		same("read-only memory", "what was written", NT_PAGE, len, back,
+		     wire, len);
+		nt_status(nt_unmap(fd, region), 0);
+		munmap(at[kind], NT_HUGE);
+	}
+	close(memfd);
+	nt_ring_quiet(&ring);
+}
+
+/* A command without data needs no region, nor a file that ever had one. */
+static void run_no_data(void *arg)
+{
+	struct target *t = arg;
+	struct nt_ns *ns = t->ns;
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_CMD_FLUSH,
+		.nsid = ns->nsid,
+	};
+	int fd;
+
+	if (ns->csi != NVME_CSI_NVM)
+		nt_skip("no Flush in this command set");
+	fd = open(ns->dev.path, O_RDWR | O_CLOEXEC);
+	nt_status(nt_region_run(&ring, fd, NVME_NG_URING_CMD_IO, &cmd, 0, 0), 0);
+	nt_status(nt_region_run(&ring, fd, NVME_NG_URING_CMD_IO_VEC, &cmd, 0,
+				0), 0);
+	close(fd);
+	nt_status(nt_region_run(&ring, ns->dev.fd, NVME_NG_URING_CMD_IO, &cmd,
+				0, 0), 0);
 	nt_ring_quiet(&ring);
 }
 
@@ -1053,6 +1128,8 @@ static const struct one in_ring[] = {
 	{ "metadata", run_metadata },
 	{ "refused", run_refused },
 	{ "metadata_refused", run_metadata_refused },
+	{ "read_only", run_read_only },
+	{ "no_data", run_no_data },
 };
 
 static const struct one once[] = {
