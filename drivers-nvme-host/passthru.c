@@ -55,7 +55,7 @@ struct nvme_ng_cmd {
  * @vec: @addr is an array
  * @compat: of a 32-bit program
  * @regions: data and metadata are in regions, as this entry says, or NULL
- * @file: the open node
+ * @file: the open node, if @regions
  * @fixed: in the registered buffer of this io_uring command, or NULL
  * @issue_flags: as io_uring gave them
  */
@@ -625,6 +625,7 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
 	struct nvme_ng_cmd *nc = pdu->cmd;
+	bool polled;
 	int status;
 
 	if (nvme_req(req)->flags & NVME_REQ_CANCELLED) {
@@ -653,10 +654,11 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 		pdu->result = result;
 		pdu->value = status;
 	}
+	polled = pdu->hctx;
 	WRITE_ONCE(pdu->hctx, NULL);
 
 	/* the program's pages are let go in its own task */
-	if (blk_rq_is_poll(req) &&
+	if (polled &&
 	    nvme_ng_poll_inline(ioucmd, nvme_ng_end_sleeps(pdu)))
 		nvme_ng_uring_end(ioucmd, nvme_ng_poll_flags);
 	else
@@ -683,9 +685,12 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	bool write = ioucmd->file->f_mode & FMODE_WRITE, free;
-	u32 data_len, metadata_len;
+	struct nvme_ng_args args = {
+		.vec		= vec,
+		.compat		= nvme_ng_uring_compat(ioucmd, issue_flags),
+		.issue_flags	= issue_flags,
+	};
 	struct nvme_command cmd = { };
-	struct nvme_ng_args args;
 	struct nvme_ng_cmd *nc;
 	struct request *req;
 	int ret, status;
@@ -715,25 +720,19 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 			(vec && READ_ONCE(sqe->region)) ||
 			ioucmd->flags & IORING_URING_CMD_FIXED))
 		return -EINVAL;
-	data_len = READ_ONCE(sqe->data_len);
-	metadata_len = READ_ONCE(sqe->metadata_len);
+	args.addr = READ_ONCE(sqe->addr);
+	args.data_len = READ_ONCE(sqe->data_len);
+	args.metadata = READ_ONCE(sqe->metadata);
+	args.metadata_len = READ_ONCE(sqe->metadata_len);
+	args.timeout_ms = READ_ONCE(sqe->timeout_ms);
+	if (ioucmd->flags & IORING_URING_CMD_FIXED)
+		args.fixed = ioucmd;
 	/* without data nothing has to be mapped */
-	regions = regions && (data_len || metadata_len);
-	/* every member: what is left out would take a loop */
-	args = (struct nvme_ng_args) {
-		.addr		= READ_ONCE(sqe->addr),
-		.data_len	= data_len,
-		.metadata	= READ_ONCE(sqe->metadata),
-		.metadata_len	= metadata_len,
-		.timeout_ms	= READ_ONCE(sqe->timeout_ms),
-		.vec		= vec,
-		.compat		= nvme_ng_uring_compat(ioucmd, issue_flags),
-		.regions	= regions ? sqe : NULL,
-		.file		= ioucmd->file,
-		.fixed		= ioucmd->flags & IORING_URING_CMD_FIXED ?
-				  ioucmd : NULL,
-		.issue_flags	= issue_flags,
-	};
+	regions = regions && (args.data_len || args.metadata_len);
+	if (regions) {
+		args.regions = sqe;
+		args.file = ioucmd->file;
+	}
 
 	if (unlikely(!free && nvme_ng_must_wait(ctrl, ns, cmd.common.opcode))) {
 		if (issue_flags & IO_URING_F_NONBLOCK)
@@ -770,7 +769,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		goto out_free_request;
 	}
 	pdu->q = req->q;
-	pdu->hctx = blk_rq_is_poll(req) ? req->mq_hctx : NULL;
+	pdu->hctx = req->mq_hctx->type == HCTX_TYPE_POLL ? req->mq_hctx : NULL;
 	req->end_io_data = ioucmd;
 	req->end_io = nvme_ng_end_io;
 	blk_execute_rq_nowait(req, false);

@@ -508,21 +508,29 @@ static void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
 {
 	u32 first = at / NVME_CTRL_PAGE_SIZE;
 	u32 last = (at + len - 1) / NVME_CTRL_PAGE_SIZE;
-	__le64 *entry = nvme_ng_prp(view->prps[0], first, NULL);
-	unsigned int table;
+	u32 page = nvme_ng_prp_page(first), slot = first - page * NVME_NG_PRPS;
+	const struct nvme_ng_prps *prps = view->prps[0];
 	dma_addr_t list;
 
-	dptr->prp1 = cpu_to_le64(le64_to_cpu(*entry) +
+	dptr->prp1 = cpu_to_le64(le64_to_cpu(prps->page[page].entry[slot]) +
 				 at % NVME_CTRL_PAGE_SIZE);
 	dptr->prp2 = 0;
-	if (last == first + 1) {
-		dptr->prp2 = *nvme_ng_prp(view->prps[0], last, NULL);
-	} else if (last > first) {
-		table = last % NVME_NG_PRPS ? 0 : 1;
-		nvme_ng_prp(view->prps[table],
-			    first + 1 + nvme_ng_prp_shift(table), &list);
-		dptr->prp2 = cpu_to_le64(list);
+	if (last == first)
+		return;
+	/* the next entry */
+	if (unlikely(++slot == NVME_NG_PRPS)) {
+		slot = 0;
+		page++;
 	}
+	if (last == first + 1) {
+		dptr->prp2 = prps->page[page].entry[slot];
+		return;
+	}
+	list = prps->page[page].dma + slot * sizeof(__le64);
+	if (unlikely(last == nvme_ng_prp_page(last) * NVME_NG_PRPS))
+		nvme_ng_prp(view->prps[1], first + 1 + nvme_ng_prp_shift(1),
+			    &list);
+	dptr->prp2 = cpu_to_le64(list);
 }
 
 /* How much of @len bytes at @offset is in one piece, and where. */
@@ -603,26 +611,42 @@ int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
 	return 0;
 }
 
+/* The common case: a command without metadata that moves exactly @len bytes. */
+static bool nvme_ng_is_exact(struct nvme_ns *ns, const struct nvme_command *cmd,
+			     u32 len)
+{
+	u32 nr = (le32_to_cpu(cmd->common.cdw12) & 0xffff) + 1;
+	u8 opcode = cmd->common.opcode, csi = ns->head->ids.csi;
+	u32 shift = nvme_ng_lba_shift(ns);
+
+	return shift && (u64)nr << shift == len && !nvme_ng_format(ns)->ms &&
+		(opcode == nvme_cmd_read || opcode == nvme_cmd_write) &&
+		(csi == NVME_CSI_NVM || csi == NVME_CSI_ZNS);
+}
+
 /**
  * nvme_ng_use_prps - fill in the rest of a command with data in a region
- * @path: where the command goes
+ * @ns: the namespace
  * @view: the region, if @len
  * @offset: of the data in the region
  * @len: bytes of data
  * @meta_len: bytes of metadata
- * @block: the data is described, with its length
- * @cmd: the command
+ * @cmd: the command, whose flags tell if the data is described with its length
  *
  * RCU.  Return: as nvme_ng_exceeds().
  */
-int nvme_ng_use_prps(struct nvme_ng_path *path, const struct nvme_ng_view *view,
-		     u64 offset, u32 len, u32 meta_len, bool block,
+int nvme_ng_use_prps(struct nvme_ns *ns, const struct nvme_ng_view *view,
+		     u64 offset, u32 len, u32 meta_len,
 		     struct nvme_command *cmd)
 {
-	int ret = nvme_ng_exceeds(path->ns, cmd, block, &len, meta_len);
+	bool block = cmd->common.flags & NVME_CMD_SGL_METABUF;
+	int ret;
 
-	if (ret || block)
-		return ret;
+	if (!nvme_ng_is_exact(ns, cmd, len)) {
+		ret = nvme_ng_exceeds(ns, cmd, block, &len, meta_len);
+		if (ret || block)
+			return ret;
+	}
 	if (len)
 		nvme_ng_span_prps(view, view->offset + offset, len,
 				  &cmd->common.dptr);

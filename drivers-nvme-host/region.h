@@ -273,12 +273,17 @@ static inline bool nvme_ng_view_is_block(const struct nvme_ng_view *view)
 	return view->one && view->sgl;
 }
 
+/* index / NVME_NG_PRPS, exact for the pages of the longest region */
+static inline u32 nvme_ng_prp_page(u32 index)
+{
+	return (u64)index * DIV_ROUND_UP(1ULL << 40, NVME_NG_PRPS) >> 40;
+}
+
 /* Where a table has the entry of a page */
 static inline __le64 *nvme_ng_prp(const struct nvme_ng_prps *prps, u32 index,
 				  dma_addr_t *dma)
 {
-	/* exact for the pages of the longest region, without a division */
-	u32 page = (u64)index * DIV_ROUND_UP(1ULL << 40, NVME_NG_PRPS) >> 40;
+	u32 page = nvme_ng_prp_page(index);
 	u32 slot = index - page * NVME_NG_PRPS;
 
 	if (dma)
@@ -327,8 +332,8 @@ static inline bool nvme_ng_may_exceed(struct nvme_ns *ns, bool block)
 
 int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
 		    bool block, u32 *len, u32 meta_len);
-int nvme_ng_use_prps(struct nvme_ng_path *path, const struct nvme_ng_view *view,
-		     u64 offset, u32 len, u32 meta_len, bool block,
+int nvme_ng_use_prps(struct nvme_ns *ns, const struct nvme_ng_view *view,
+		     u64 offset, u32 len, u32 meta_len,
 		     struct nvme_command *cmd);
 
 /*
@@ -381,8 +386,7 @@ static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
 	}
 	/* what is not described with a length must not be exceeded */
 	if (unlikely(nvme_ng_may_exceed(ns, block)))
-		return nvme_ng_use_prps(path, view, offset, len, meta_len,
-					block, cmd);
+		return nvme_ng_use_prps(ns, view, offset, len, meta_len, cmd);
 	return 0;
 }
 
