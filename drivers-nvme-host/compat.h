@@ -90,8 +90,9 @@ static inline bool nvme_ng_need_sync(struct device *dev, dma_addr_t dma)
 
 /*
  * A pin for reading leaves private memory that nobody has written to yet with a
- * page of others: what the program writes later would be somewhere else.  Only
- * shared memory that the program may not write to has to be pinned like that,
+ * page of others: what the program writes later would be somewhere else.  It is
+ * pinned for writing, by force, once it is known that it may be read.  Only
+ * shared memory that the program may not write to remains pinned for reading,
  * page by page because what follows may be private.
  */
 static inline int nvme_ng_pin_longterm(unsigned long addr, int nr, bool write,
@@ -99,9 +100,16 @@ static inline int nvme_ng_pin_longterm(unsigned long addr, int nr, bool write,
 {
 	int ret;
 
-	ret = pin_user_pages_fast(addr, nr, FOLL_LONGTERM | FOLL_WRITE |
-				  (write ? 0 : FOLL_FORCE), page);
-	if (ret != -EFAULT || write)
+	if (write)
+		return pin_user_pages_fast(addr, nr, FOLL_LONGTERM | FOLL_WRITE,
+					   page);
+	ret = pin_user_pages_fast(addr, nr, FOLL_LONGTERM, page);
+	if (ret <= 0)
+		return ret;
+	unpin_user_pages(page, ret);
+	ret = pin_user_pages_fast(addr, ret,
+				  FOLL_LONGTERM | FOLL_WRITE | FOLL_FORCE, page);
+	if (ret != -EFAULT)
 		return ret;
 	return pin_user_pages_fast(addr, 1, FOLL_LONGTERM, page);
 }

@@ -85,11 +85,12 @@ int main(int argc, char **argv)
 			/* LBA Out of Range: that was the end */
 			if (cqe->res && (cqe->res & 0x7ff) != 0x80)
 				errx(1, "read: NVMe status %#x", cqe->res);
-			if (!cqe->res)
-				bytes += size;
-			else
+			if (cqe->res) {
 				lba = ~0ULL;
-			sum += mem[(size_t)i * size];
+			} else {
+				bytes += size;
+				sum += mem[(size_t)i * size];
+			}
 			io_uring_cqe_seen(&ring, cqe);
 			if (lba == ~0ULL)
 				continue;
