@@ -150,7 +150,7 @@ static void place_data(struct slot *s, unsigned int window, unsigned int pieces)
 	}
 }
 
-/* Between the memory of a slot and @data. */
+/* Put what is to be written into the memory of a slot. */
 static void copy(const struct slot *s, const unsigned char *data)
 {
 	unsigned int i;
