@@ -262,6 +262,32 @@ static bool nvme_ng_copy_command(struct nvme_command *cmd,
 	return true;
 }
 
+/* All of a command but its opcode and identifier; as nvme_ng_lean_issue(). */
+static __always_inline int nvme_ng_prepare(struct nvme_ng_open *open,
+					   struct nvme_ng_path *path,
+					   struct io_uring_cmd *ioucmd,
+					   struct nvme_command *cmd)
+{
+	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
+	bool valid = nvme_ng_copy_command(cmd, sqe, path->ns->head->ns_id);
+
+#ifdef NVME_NG_FIXED
+	if (ioucmd->flags & IORING_URING_CMD_FIXED) {
+		u32 len = READ_ONCE(sqe->data_len);
+
+		if (unlikely(!valid || READ_ONCE(sqe->metadata) || !len ||
+			     len > nvme_ng_max(path->ns->ctrl)))
+			return 1;
+		/* whatever is wrong, it goes through blk-mq */
+		return !!nvme_ng_use_fixed(path, ioucmd, READ_ONCE(sqe->addr),
+					   len, cmd, 0);
+	}
+#endif
+	if (unlikely(!valid))
+		return -EINVAL;
+	return nvme_ng_use_regions(open, path, sqe, cmd);
+}
+
 /* The first command of a path; the queue's lock is held. */
 static noinline bool nvme_ng_enter_path(struct nvme_ng_open *open,
 					struct nvme_ng_path *path)
@@ -309,7 +335,7 @@ static void nvme_ng_submit(struct nvme_ng_queue *q)
 /**
  * nvme_ng_lean_issue - issue a command on a queue of its ring
  * @ns: the namespace
- * @ioucmd: NVME_NG_URING_CMD_IO of a ring that polls, whose uring_lock is held
+ * @ioucmd: nvme_ng_is_lean(), of a ring that polls, whose uring_lock is held
  *
  * Return: -EIOCBQUEUED; 1 if the command has to take the way through blk-mq;
  * or a negative errno.
@@ -341,8 +367,7 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	}
 	opcode = READ_ONCE(sqe->opcode);
 	if (unlikely(opcode >= ARRAY_SIZE(path->op) ||
-		     !path->op[opcode % ARRAY_SIZE(path->op)] ||
-		     ioucmd->flags & IORING_URING_CMD_FIXED))
+		     !path->op[opcode % ARRAY_SIZE(path->op)]))
 		return 1;
 
 	spin_lock(&q->lock);
@@ -352,10 +377,7 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	/* in place: the controller does not look beyond the tail */
 	cmd = &q->sqes[q->sq_tail];
 	cmd->common.opcode = opcode;
-	ret = -EINVAL;
-	if (unlikely(!nvme_ng_copy_command(cmd, sqe, ns->head->ns_id)))
-		goto out_exit;
-	ret = nvme_ng_use_regions(open, path, sqe, cmd);
+	ret = nvme_ng_prepare(open, path, ioucmd, cmd);
 	if (unlikely(ret))
 		goto out_exit;
 

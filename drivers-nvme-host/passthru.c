@@ -448,6 +448,14 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 	    (!args->addr && !args->fixed) ||
 	    len > min_t(u64, nvme_ng_max(ctrl), NVME_NG_PIECE_MAX))
 		return 1;
+#ifdef NVME_NG_FIXED
+	if (args->fixed && !nvme_ng_map_fixed(ns, args->fixed, args->addr, len,
+					      cmd, args->issue_flags)) {
+		pdu->data = NVME_NG_REGION;
+		pdu->epoch = NULL;
+		return 0;
+	}
+#endif
 	if ((args->addr | len) & nvme_ng_align_mask(ctrl, sgl))
 		return 1;
 	ret = nvme_ng_check_length(ns, cmd, sgl, &moved, 0);
@@ -647,7 +655,8 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 			       nvme_ng_dir(nvme_req(req)->cmd));
 		break;
 	case NVME_NG_REGION:
-		nvme_ng_leave(pdu->epoch);
+		if (pdu->epoch)
+			nvme_ng_leave(pdu->epoch);
 		break;
 	}
 	if (pdu->data != NVME_NG_BUFFERS) {
@@ -794,7 +803,7 @@ static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 
 	if (unlikely(ret))
 		return ret;
-	if (ioucmd->cmd_op == NVME_NG_URING_CMD_IO &&
+	if (nvme_ng_is_lean(ioucmd) &&
 	    (issue_flags & (IO_URING_F_IOPOLL | IO_URING_F_UNLOCKED)) ==
 	    IO_URING_F_IOPOLL) {
 		ret = nvme_ng_lean_issue(ns, ioucmd);

@@ -164,8 +164,14 @@ EXPORT_SYMBOL_GPL(nvme_ng_remove_device);
 
 /* Views */
 
-static void nvme_ng_free_view(struct nvme_ng_region *region,
-			      struct nvme_ng_view *view)
+/**
+ * nvme_ng_free_view - what nvme_ng_new_view() made
+ * @region: the region
+ * @view: no command uses it
+ *
+ * Process context, sleeps.
+ */
+void nvme_ng_free_view(struct nvme_ng_region *region, struct nvme_ng_view *view)
 {
 	mutex_lock(&view->device->lock);
 	if (!list_empty(&view->on_device))
@@ -444,9 +450,19 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
 	return 0;
 }
 
-/* See the region with the eyes of a device. */
-static struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
-					     struct nvme_ng_device *device)
+/**
+ * nvme_ng_new_view - see a region with the eyes of a device
+ * @region: the region
+ * @device: the device
+ *
+ * Process context, sleeps.
+ *
+ * Return: the view, or an ERR_PTR() of -ENODEV if the controller is gone,
+ * -EOPNOTSUPP if it cannot reach the memory without copies, -EINVAL if it does
+ * not take its pieces, -ENOMEM, or what the mapping fails with.
+ */
+struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
+				      struct nvme_ng_device *device)
 {
 	struct nvme_ctrl *ctrl = device->ctrl;
 	u64 skip = region->dmabuf ? region->offset : 0;
@@ -955,8 +971,14 @@ int nvme_ng_chr_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* What the file has, made when it is wanted first. */
-static struct nvme_ng_open *nvme_ng_get_open(struct file *file)
+/**
+ * nvme_ng_get_open - what an open node has, made when it is wanted first
+ * @file: the node
+ *
+ * Process context, sleeps.  Return: it, until the file is closed, or NULL
+ * without memory.
+ */
+struct nvme_ng_open *nvme_ng_get_open(struct file *file)
 {
 	struct nvme_ng_open *open = nvme_ng_file_open(file), *old;
 	struct nvme_ng_table *table;

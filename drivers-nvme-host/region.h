@@ -16,6 +16,7 @@
 
 #include <linux/scatterlist.h>
 #include <linux/nospec.h>
+#include <linux/nvme_ioctl.h>
 #include <linux/workqueue.h>
 #include "ng.h"
 
@@ -395,12 +396,38 @@ int nvme_ng_import_segments(struct nvme_ng_buf *buf, struct nvme_ng_open *open,
 			    const struct nvme_ng_segment *seg, unsigned int nr,
 			    u8 opcode, bool sgl);
 
+struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
+				      struct nvme_ng_device *device);
+void nvme_ng_free_view(struct nvme_ng_region *region, struct nvme_ng_view *view);
+struct nvme_ng_open *nvme_ng_get_open(struct file *file);
 struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 				      struct nvme_ns *ns);
 struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl);
 void nvme_ng_put_device(struct nvme_ng_device *device);
 
+#ifdef NVME_NG_FIXED
+/* fixed.c */
+int nvme_ng_use_fixed(struct nvme_ng_path *path, struct io_uring_cmd *ioucmd,
+		      u64 addr, u32 len, struct nvme_command *cmd,
+		      unsigned int issue_flags);
+int nvme_ng_map_fixed(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+		      u64 addr, u32 len, struct nvme_command *cmd,
+		      unsigned int issue_flags);
+
+#endif
 /* lean.c */
+/* Is it a command for a queue of its ring? */
+static inline bool nvme_ng_is_lean(const struct io_uring_cmd *ioucmd)
+{
+	bool fixed = ioucmd->flags & IORING_URING_CMD_FIXED;
+
+#ifdef NVME_NG_FIXED
+	if (fixed)
+		return ioucmd->cmd_op == NVME_URING_CMD_IO;
+#endif
+	return ioucmd->cmd_op == NVME_NG_URING_CMD_IO && !fixed;
+}
+
 int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd);
 int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
 		      unsigned int poll_flags);
@@ -414,7 +441,7 @@ enum {
 	NVME_NG_BUFFERS,	/* &nvme_ng_pdu.cmd */
 	NVME_NG_FIXED,		/* in one piece of a registered buffer */
 	NVME_NG_PINNED,		/* in page @pfn, with a pin of ours */
-	NVME_NG_REGION,		/* in regions that &nvme_ng_pdu.epoch keeps */
+	NVME_NG_REGION,		/* mapped already, &nvme_ng_pdu.epoch keeps it */
 };
 
 /**
@@ -424,7 +451,8 @@ enum {
  * @q: the queue, alive as long as a request of it is
  * @cmd: the command, if NVME_NG_BUFFERS
  * @dma: where the data is, until the request ends
- * @epoch: that the command is in, until the request ends
+ * @epoch: that the command is in, until the request ends; NULL for data in a
+ *	registered buffer that stays mapped
  * @result: dwords 0 and 1 of the completion, from then on
  * @data: where the data is, one of the above
  * @pfn: page frame number

@@ -23,8 +23,8 @@ class Unresolved(Exception):
 
 
 def conditions(name, text, version, defines):
-    """Decide #if LINUX_VERSION_CODE, and #ifndef NAME where the kernel may
-    define NAME: defines(NAME) tells. Other conditions stay."""
+    """Decide #if LINUX_VERSION_CODE, and #ifdef NAME where defines(NAME) tells.
+    Other conditions stay: it returns None."""
     out = []
     stack = []          # [ours, taken before, taken now]
     for number, line in enumerate(text.splitlines(), 1):
@@ -40,10 +40,10 @@ def conditions(name, text, version, defines):
             holds = version < given if known[1] == "<" else version >= given
         elif "LINUX_VERSION_CODE" in line:
             raise Unresolved(f"{name}:{number}: {line}")
-        elif word == "ifndef":
+        elif word in ("ifdef", "ifndef"):
             holds = defines(line.split()[1])
             known = holds is not None
-            holds = not holds
+            holds = bool(holds) == (word == "ifdef")
         if word in ("if", "ifdef", "ifndef"):
             stack.append([known, known and holds, not known or holds])
         elif word == "elif" and known:
@@ -326,8 +326,8 @@ def sort_includes(text, compat):
                                           for n in system + local))
 
 
-def resolve(name, text, version, compat):
-    text = conditions(name, text, version, lambda _: None)
+def resolve(name, text, version, compat, defines):
+    text = conditions(name, text, version, defines)
     text = sort_includes(text, compat)
     new = move_functions(text, compat)
     new = replace(new, compat.macros)
