@@ -188,7 +188,6 @@ static int nvme_ng_add_bvecs(struct nvme_ng_buf *buf,
  * @buf: the buffer, as nvme_ng_buf_init() left it
  * @iov: segments; one of length 0 is passed over
  * @nr: number of segments
- * @dir: what the device does with the buffer
  * @ioucmd: io_uring command whose registered buffer @iov is in, or NULL for
  *	memory of the current process
  * @issue_flags: as io_uring gave them
@@ -199,8 +198,8 @@ static int nvme_ng_add_bvecs(struct nvme_ng_buf *buf,
  * -ENOMEM.  On error @buf holds nothing.
  */
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
-		       unsigned int nr, enum dma_data_direction dir,
-		       struct io_uring_cmd *ioucmd, unsigned int issue_flags)
+		       unsigned int nr, struct io_uring_cmd *ioucmd,
+		       unsigned int issue_flags)
 {
 	struct scatterlist *last = NULL;
 	const struct bio_vec *bv;
@@ -208,13 +207,12 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 	size_t offset;
 	int ret = 0;
 
-	buf->dir = dir;
 	buf->pinned = !ioucmd;
 	for (i = 0; i < nr; i++) {
 		if (!iov[i].iov_len)
 			continue;
 		if (ioucmd) {
-			ret = nvme_ng_find_fixed(dir, &iov[i], ioucmd,
+			ret = nvme_ng_find_fixed(buf->dir, &iov[i], ioucmd,
 						 issue_flags, &bv, &offset);
 			if (ret)
 				return ret;
@@ -236,7 +234,7 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		}
 		/* one segment: what was found above still holds */
 		if (nr > 1)
-			ret = nvme_ng_find_fixed(dir, &iov[i], ioucmd,
+			ret = nvme_ng_find_fixed(buf->dir, &iov[i], ioucmd,
 						 issue_flags, &bv, &offset);
 		if (!ret)
 			ret = nvme_ng_add_bvecs(buf, &last, nents, bv, offset,

@@ -9,24 +9,8 @@
  * no command uses then.
  */
 #include <linux/bvec.h>
-#include <linux/io_uring/buf.h>
 #include <linux/module.h>
 #include "region.h"
-
-/**
- * struct nvme_ng_fixed - a registered buffer as one controller sees it
- * @user: where io_uring keeps it; its key is @device
- * @device: the controller
- * @region: the memory of the buffer, which is io_uring's
- * @view: how the controller sees it, or NULL if it cannot be mapped for long:
- *	each command maps it then
- */
-struct nvme_ng_fixed {
-	struct io_uring_buf_user	user;
-	struct nvme_ng_device		*device;
-	struct nvme_ng_region		region;
-	struct nvme_ng_view		*view;
-};
 
 static void nvme_ng_release_fixed(struct io_uring_buf_user *user)
 {
@@ -111,53 +95,12 @@ out_release:
 }
 
 /**
- * nvme_ng_use_fixed - describe data in a registered buffer that is mapped
- * @path: where the command goes
+ * nvme_ng_map_fixed - describe data in a registered buffer, map that if need be
+ * @ns: where the command goes
  * @ioucmd: the io_uring command
  * @addr: of the data in the memory of the program
  * @len: bytes of data, at least 1 and no more than the controller takes
  * @cmd: the command, without metadata
- * @issue_flags: as io_uring gave them
- *
- * Any context in which the command may be issued; does not sleep where the
- * ring's uring_lock is held.
- *
- * Return: 0; 1 if the command has to be mapped for itself, which also tells
- * what may be wrong with it; -ENOENT if the buffer was not mapped yet.
- */
-int nvme_ng_use_fixed(struct nvme_ng_path *path, struct io_uring_cmd *ioucmd,
-		      u64 addr, u32 len, struct nvme_command *cmd,
-		      unsigned int issue_flags)
-{
-	struct io_uring_buf_user *user;
-	struct nvme_ng_view *view;
-	u64 offset;
-	int flags;
-
-	user = io_uring_cmd_buf_user(ioucmd, addr, len, path->device, &offset,
-				     issue_flags);
-	if (IS_ERR_OR_NULL(user))
-		return user ? 1 : -ENOENT;
-	view = container_of(user, struct nvme_ng_fixed, user)->view;
-	if (unlikely(!view))
-		return 1;
-	flags = nvme_ng_span(view, offset, len, &cmd->common.dptr);
-	if (unlikely(flags < 0))
-		return 1;
-	cmd->common.flags = flags;
-	cmd->common.metadata = 0;
-	if (unlikely(nvme_ng_may_exceed(path->ns, flags)))
-		return !!nvme_ng_use_prps(path->ns, view, offset, len, 0, cmd);
-	return 0;
-}
-
-/**
- * nvme_ng_map_fixed - describe data in a registered buffer, map that if need be
- * @ns: where the command goes
- * @ioucmd: the io_uring command
- * @addr: as for nvme_ng_use_fixed()
- * @len: as for nvme_ng_use_fixed()
- * @cmd: as for nvme_ng_use_fixed()
  * @issue_flags: as io_uring gave them
  *
  * Process context, sleeps.

@@ -72,8 +72,10 @@ struct nvme_ng_buf {
 };
 
 /* field by field: most of the structure needs no value yet */
-static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf)
+static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf,
+				    enum dma_data_direction dir)
 {
+	buf->dir = dir;
 	buf->user.sgl = NULL;
 	buf->nr_user = 0;
 	buf->nr_dev = 0;
@@ -97,8 +99,8 @@ static inline int nvme_ng_pin_pages(const void __user *addr, int nr,
 }
 
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
-		       unsigned int nr, enum dma_data_direction dir,
-		       struct io_uring_cmd *ioucmd, unsigned int issue_flags);
+		       unsigned int nr, struct io_uring_cmd *ioucmd,
+		       unsigned int issue_flags);
 int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 		    u32 align_mask, u32 gap_mask, bool contig);
 void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev);

@@ -139,8 +139,7 @@ static int nvme_ng_copy_iov(const struct nvme_ng_args *args, struct iovec *iov)
 }
 
 static int nvme_ng_import_vec(struct nvme_ng_cmd *nc,
-			      const struct nvme_ng_args *args,
-			      enum dma_data_direction dir, u64 max)
+			      const struct nvme_ng_args *args, u64 max)
 {
 	struct iovec fast[NVME_NG_FAST_IOV], *iov = fast;
 	u64 len = 0;
@@ -161,7 +160,7 @@ static int nvme_ng_import_vec(struct nvme_ng_cmd *nc,
 		len += iov[i].iov_len;
 	}
 	if (!ret)
-		ret = nvme_ng_buf_import(&nc->data, iov, args->data_len, dir,
+		ret = nvme_ng_buf_import(&nc->data, iov, args->data_len,
 					 args->fixed, args->issue_flags);
 	if (iov != fast)
 		kfree(iov);
@@ -169,26 +168,25 @@ static int nvme_ng_import_vec(struct nvme_ng_cmd *nc,
 }
 
 static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
-			       const struct nvme_ng_args *args,
-			       enum dma_data_direction dir, u64 max)
+			       const struct nvme_ng_args *args, u64 max)
 {
 	struct iovec iov;
 
 	if (!args->data_len || (!args->addr && !args->fixed))
 		return 0;
 	if (args->vec)
-		return nvme_ng_import_vec(nc, args, dir, max);
+		return nvme_ng_import_vec(nc, args, max);
 	if (args->data_len > max)
 		return -EINVAL;
 	iov.iov_base = nvme_ng_ptr(args, args->addr);
 	iov.iov_len = args->data_len;
-	return nvme_ng_buf_import(&nc->data, &iov, 1, dir, args->fixed,
+	return nvme_ng_buf_import(&nc->data, &iov, 1, args->fixed,
 				  args->issue_flags);
 }
 
 /* Separate metadata, from the registered buffer where it lies in there. */
 static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
-			       const struct nvme_ng_args *args, enum dma_data_direction dir)
+			       const struct nvme_ng_args *args)
 {
 	struct iovec iov = {
 		.iov_base	= nvme_ng_ptr(args, args->metadata),
@@ -201,13 +199,13 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	if (!ns || args->metadata_len > nvme_ng_max_metadata(ns))
 		return -EINVAL;
 	if (args->fixed) {
-		ret = nvme_ng_buf_import(&nc->meta, &iov, 1, dir, args->fixed,
+		ret = nvme_ng_buf_import(&nc->meta, &iov, 1, args->fixed,
 					 args->issue_flags);
 		if (ret != -EFAULT)
 			return ret;
-		nvme_ng_buf_init(&nc->meta);
+		nvme_ng_buf_init(&nc->meta, nc->meta.dir);
 	}
-	return nvme_ng_buf_import(&nc->meta, &iov, 1, dir, NULL, 0);
+	return nvme_ng_buf_import(&nc->meta, &iov, 1, NULL, 0);
 }
 
 /*
@@ -345,14 +343,14 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	nc->dev = ctrl->dev;
 	nc->lists = NULL;
 	nc->epoch = NULL;
-	nvme_ng_buf_init(&nc->data);
-	nvme_ng_buf_init(&nc->meta);
+	nvme_ng_buf_init(&nc->data, dir);
+	nvme_ng_buf_init(&nc->meta, dir);
 	if (args->regions)
 		return nvme_ng_map_regions(nc, ns, ctrl, cmd, args);
-	ret = nvme_ng_import_data(nc, args, dir, nvme_ng_max(ctrl));
+	ret = nvme_ng_import_data(nc, args, nvme_ng_max(ctrl));
 	if (ret)
 		return ret;
-	ret = nvme_ng_import_meta(nc, ns, args, dir);
+	ret = nvme_ng_import_meta(nc, ns, args);
 	if (ret)
 		goto out_free;
 

@@ -543,7 +543,9 @@ static void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
 		return;
 	}
 	list = prps->page[page].dma + slot * sizeof(__le64);
-	if (unlikely(last == nvme_ng_prp_page(last) * NVME_NG_PRPS))
+	/* only a list that goes beyond its first page can end like that */
+	if (unlikely(slot + last - first > NVME_NG_PRPS &&
+		     last == nvme_ng_prp_page(last) * NVME_NG_PRPS))
 		nvme_ng_prp(view->prps[1], first + 1 + nvme_ng_prp_shift(1),
 			    &list);
 	dptr->prp2 = cpu_to_le64(list);

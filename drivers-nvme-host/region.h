@@ -18,6 +18,9 @@
 #include <linux/nospec.h>
 #include <linux/nvme_ioctl.h>
 #include <linux/workqueue.h>
+#ifdef NVME_NG_FIXED
+#include <linux/io_uring/buf.h>
+#endif
 #include "ng.h"
 
 /* the last entry of a page points to the next one */
@@ -406,10 +409,57 @@ struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl);
 void nvme_ng_put_device(struct nvme_ng_device *device);
 
 #ifdef NVME_NG_FIXED
+/**
+ * struct nvme_ng_fixed - a registered buffer as one controller sees it
+ * @user: where io_uring keeps it; its key is @device
+ * @device: the controller
+ * @region: the memory of the buffer, which is io_uring's
+ * @view: how the controller sees it, or NULL if it cannot be mapped for long:
+ *	each command maps it then
+ */
+struct nvme_ng_fixed {
+	struct io_uring_buf_user	user;
+	struct nvme_ng_device		*device;
+	struct nvme_ng_region		region;
+	struct nvme_ng_view		*view;
+};
+
+/*
+ * Describe data in a registered buffer that is mapped: @len bytes at @addr, at
+ * least 1 and no more than the controller takes, of a command without metadata.
+ * Does not sleep where the ring's uring_lock is held.
+ *
+ * Return: 0; 1 if the command has to be mapped for itself, which also tells
+ * what may be wrong with it; -ENOENT if the buffer was not mapped yet.
+ */
+static inline int nvme_ng_use_fixed(struct nvme_ng_path *path,
+				    struct io_uring_cmd *ioucmd, u64 addr,
+				    u32 len, struct nvme_command *cmd,
+				    unsigned int issue_flags)
+{
+	struct io_uring_buf_user *user;
+	struct nvme_ng_view *view;
+	u64 offset;
+	int flags;
+
+	user = io_uring_cmd_buf_user(ioucmd, addr, len, path->device, &offset,
+				     issue_flags);
+	if (IS_ERR_OR_NULL(user))
+		return user ? 1 : -ENOENT;
+	view = container_of(user, struct nvme_ng_fixed, user)->view;
+	if (unlikely(!view))
+		return 1;
+	flags = nvme_ng_span(view, offset, len, &cmd->common.dptr);
+	if (unlikely(flags < 0))
+		return 1;
+	cmd->common.flags = flags;
+	cmd->common.metadata = 0;
+	if (unlikely(nvme_ng_may_exceed(path->ns, flags)))
+		return !!nvme_ng_use_prps(path->ns, view, offset, len, 0, cmd);
+	return 0;
+}
+
 /* fixed.c */
-int nvme_ng_use_fixed(struct nvme_ng_path *path, struct io_uring_cmd *ioucmd,
-		      u64 addr, u32 len, struct nvme_command *cmd,
-		      unsigned int issue_flags);
 int nvme_ng_map_fixed(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 		      u64 addr, u32 len, struct nvme_command *cmd,
 		      unsigned int issue_flags);

@@ -254,6 +254,8 @@ static void run_scalar(void *arg)
 	struct target *t = arg;
 	struct nt_ns *ns = t->ns;
 	__u32 align = alignment(ns), max = nt_place_max(ns);
+	/* who sends a command does not matter for where its data is */
+	bool little = t->mode->setup & IORING_SETUP_SQPOLL;
 	struct handles h;
 	int kind;
 
@@ -263,10 +265,10 @@ static void run_scalar(void *arg)
 		const char *what = nt_kind_name(kind);
 		unsigned char *at = areas[kind].at;
 
-		if (!have[kind])
+		if (!have[kind] || (little && kind != NT_SMALL))
 			continue;
 		spans(ns, what, h.whole[kind], at, AREA, align);
-		if (kind != NT_SMALL)
+		if (kind != NT_SMALL || little)
 			continue;
 		spans(ns, what, h.part[kind], at + SKIP, AREA - SKIP, align);
 		list_ends(ns, what, h.whole[kind], at, 0);
