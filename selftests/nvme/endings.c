@@ -503,6 +503,9 @@ static bool start_delayed(const struct ending *e, unsigned int round,
 		start(l, e, round);
 	usleep(100000);
 	for (l = loads; l < loads + nr_loads; l++) {
+		/* a ring's own thread may not have been there yet */
+		while (io_uring_sq_ready(&l->ring.ring))
+			usleep(1000);
 		absorb(l);
 		l->flying = l->ring.flying;
 		all &= l->flying == l->form->depth;
@@ -664,11 +667,57 @@ static void remove_device(void *arg)
 	write_to("/sys/bus/pci/rescan", "1");
 }
 
-/* What is plugged in while its driver rests for a second takes it 5 more. */
+/* The Slot Control register, and where it is in the slot's configuration. */
+static __u16 slot_control(int fd, unsigned int *where)
+{
+	unsigned char config[256];
+	unsigned int at;
+	__u16 control;
+
+	if (pread(fd, config, sizeof(config), 0) != sizeof(config))
+		nt_fail("%s: %m", port);
+	for (at = config[PCI_CAPABILITY_LIST];
+	     at && config[at] != PCI_CAP_ID_EXP; at = config[at + 1])
+		;
+	if (!at)
+		nt_fail("the slot is not one of PCI Express");
+	*where = at + PCI_EXP_SLTCTL;
+	memcpy(&control, config + *where, sizeof(control));
+	return control;
+}
+
+static int open_slot(void)
+{
+	char path[PATH_MAX + 8];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/config", port);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		nt_fail("%s: %m", path);
+	return fd;
+}
+
+static bool slot_off(void)
+{
+	const __u16 off = htole16(PCI_EXP_SLTCTL_PWR_OFF |
+				  PCI_EXP_SLTCTL_PWR_IND_OFF);
+	unsigned int where;
+	int fd = open_slot();
+	bool is = (slot_control(fd, &where) & off) == off;
+
+	close(fd);
+	return is;
+}
+
+/*
+ * The driver of the slot switches the indicator off a second after the power,
+ * and what has been plugged in meanwhile is out of the slot again then.
+ */
 static void slot_empty(void)
 {
 	until(in_slot, false, "in its slot");
-	usleep(1500000);
+	until(slot_off, true, "not off");
 }
 
 static void unplug(void *arg)
@@ -685,32 +734,21 @@ static void unplug(void *arg)
  */
 static void surprise(void *arg)
 {
-	unsigned char config[256];
-	unsigned int at;
-	char path[PATH_MAX + 8];
+	unsigned int where;
 	__u16 off, on;
 	int fd;
 
 	(void)arg;
-	snprintf(path, sizeof(path), "%s/config", port);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0 || pread(fd, config, sizeof(config), 0) != sizeof(config))
-		nt_fail("%s: %m", path);
-	for (at = config[PCI_CAPABILITY_LIST];
-	     at && config[at] != PCI_CAP_ID_EXP; at = config[at + 1])
-		;
-	if (!at)
-		nt_fail("the slot is not one of PCI Express");
-	memcpy(&on, config + at + PCI_EXP_SLTCTL, sizeof(on));
+	fd = open_slot();
+	on = slot_control(fd, &where);
 	off = on | htole16(PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF);
 	/*
 	 * The driver does nothing about a slot that is off already: it is told
 	 * when the power is back.
 	 */
 	off &= ~htole16(PCI_EXP_SLTCTL_HPIE);
-	if (pwrite(fd, &off, 2, at + PCI_EXP_SLTCTL) != 2 ||
-	    pwrite(fd, &on, 2, at + PCI_EXP_SLTCTL) != 2)
-		nt_fail("%s: %m", path);
+	if (pwrite(fd, &off, 2, where) != 2 || pwrite(fd, &on, 2, where) != 2)
+		nt_fail("%s: %m", port);
 	close(fd);
 	slot_empty();
 }
