@@ -454,6 +454,14 @@ static void close_load(struct load *l)
 	l->open = false;
 }
 
+static void close_rings(void)
+{
+	struct load *l;
+
+	for (l = loads; l < loads + nr_loads; l++)
+		close_load(l);
+}
+
 /*
  * The driver aborts a few commands at a time: one of some forms, unless it is
  * to find that this does not help.
@@ -517,15 +525,13 @@ static bool start_delayed(const struct ending *e, unsigned int round,
 static void start_all(const struct ending *e, unsigned int round)
 {
 	unsigned int delay;
-	struct load *l;
 
 	for (delay = e->delay; !start_delayed(e, round, delay); delay *= 2) {
 		if (delay > 8 * e->delay)
 			nt_fail("too slow: commands complete before all are in flight");
 		inject(0, false);
 		drain();
-		for (l = loads; l < loads + nr_loads; l++)
-			close_load(l);
+		close_rings();
 	}
 }
 
@@ -567,14 +573,6 @@ struct victim {
 	const struct ending *e;
 	int ready;
 };
-
-static void close_rings(void)
-{
-	struct load *l;
-
-	for (l = loads; l < loads + nr_loads; l++)
-		close_load(l);
-}
 
 static void execute(void)
 {
