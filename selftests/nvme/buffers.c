@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "ring.h"
+#include "watch.h"
 
 #define DEPTH	16
 #define PIECE	(2 * NT_PAGE)		/* of each command, before metadata */
@@ -266,6 +267,9 @@ static void run_cloned(void *arg)
 	ret = io_uring_clone_buffers(&other.ring, &ring.ring);
 	if (ret == -EINVAL) {
 		reap_all(&ring, NVME_SC_SUCCESS);
+		nt_ring_close(&ring);
+		nt_ring_close(&other);
+		munmap(mem, AREA);
 		nt_skip("the kernel does not clone buffers");
 	}
 	nt_eq(ret, 0);
@@ -303,6 +307,12 @@ static void run_shared(void *arg)
 	munmap(mem, AREA);
 }
 
+static void unpinned(void *arg)
+{
+	(void)arg;
+	nt_pins_back();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct nt_prog prog = {
@@ -324,7 +334,8 @@ int main(int argc, char **argv)
 
 	nt_init(argc, argv, &prog);
 	ns = nt_namespaces(&n);
-	nt_plan((n * ARRAY_SIZE(cases) + 1) * ARRAY_SIZE(modes));
+	nt_plan((n * ARRAY_SIZE(cases) + 1) * ARRAY_SIZE(modes) + 1);
+	nt_pins_mark();
 	for (m = 0; m < ARRAY_SIZE(modes); m++) {
 		for (i = 0; i < n; i++) {
 			struct arg a = { &ns[i], 1, &modes[m] };
@@ -337,5 +348,6 @@ int main(int argc, char **argv)
 		nt_test(run_shared, &(struct arg){ ns, n, &modes[m] },
 			"all %s shared", modes[m].name);
 	}
+	nt_test(unpinned, NULL, "no page is still pinned");
 	return nt_end();
 }

@@ -218,29 +218,3 @@ int nt_region_run(struct nt_ring *r, int fd, __u32 op,
 		nt_fail("completion of command %u, expected %u", name, sent);
 	return res < 0 ? res : res & NVME_SC_MASK;
 }
-
-/* Pages that are pinned for drivers, in the whole system. */
-unsigned long nt_pins(void)
-{
-	unsigned long acquired = 0, released = 0, value;
-	char name[64];
-	FILE *f;
-
-	/* add up what each processor counts */
-	f = fopen("/proc/sys/vm/stat_refresh", "r");
-	if (!f)
-		nt_die("/proc/sys/vm/stat_refresh: %m");
-	fgetc(f);
-	fclose(f);
-	f = fopen("/proc/vmstat", "r");
-	if (!f)
-		nt_die("/proc/vmstat: %m");
-	while (fscanf(f, "%63s %lu", name, &value) == 2) {
-		if (!strcmp(name, "nr_foll_pin_acquired"))
-			acquired = value;
-		if (!strcmp(name, "nr_foll_pin_released"))
-			released = value;
-	}
-	fclose(f);
-	return acquired - released;
-}

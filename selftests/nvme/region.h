@@ -51,6 +51,4 @@ int nt_region_run(struct nt_ring *r, int fd, __u32 op,
 		  const struct nvme_uring_cmd *cmd, __u32 region,
 		  __u32 meta_region);
 
-unsigned long nt_pins(void);
-
 #endif /* NVME_TEST_REGION_H */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "region.h"
+#include "watch.h"
 
 #ifndef IORING_URING_CMD_FIXED
 #define IORING_URING_CMD_FIXED 1

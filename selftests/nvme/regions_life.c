@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "region.h"
+#include "watch.h"
 
 #define FLIGHT		32
 #define AREA		NT_HUGE

@@ -10,7 +10,7 @@
 #define FEATURE_OOB	0xc1
 
 static int log_fd = -1;
-static long pins;
+static unsigned long pins;
 
 /* What is in the kernel log so far is not ours. */
 void nt_log_mark(void)
@@ -45,7 +45,7 @@ void nt_log_quiet(void)
 }
 
 /* Pages that are pinned for DMA now. */
-static long pinned(void)
+unsigned long nt_pins(void)
 {
 	long acquired = -1, released = -1, value;
 	char name[64];
@@ -70,9 +70,19 @@ static long pinned(void)
 	return acquired - released;
 }
 
+/* What the programs before this one had pinned may still be on its way back. */
 void nt_pins_mark(void)
 {
-	pins = pinned();
+	int same = 0;
+	unsigned long now;
+
+	pins = nt_pins();
+	while (same < 10) {
+		usleep(100000);
+		now = nt_pins();
+		same = now == pins ? same + 1 : 0;
+		pins = now;
+	}
 }
 
 /* A ring of a process that is gone lets go in its own time. */
@@ -80,9 +90,9 @@ void nt_pins_back(void)
 {
 	int i;
 
-	for (i = 0; i < 300 && pinned() != pins; i++)
+	for (i = 0; i < 300 && nt_pins() != pins; i++)
 		usleep(100000);
-	nt_eq(pinned(), pins);
+	nt_eq(nt_pins(), pins);
 }
 
 /* Free pages that the processors keep at hand. */

@@ -10,6 +10,7 @@
 
 void nt_log_mark(void);
 void nt_log_quiet(void);
+unsigned long nt_pins(void);
 void nt_pins_mark(void);
 void nt_pins_back(void);
 long nt_kernel_kb(void);
