@@ -17,31 +17,56 @@
 #define NVME_NG_LIST_SGLS	(NVME_NG_LIST_BYTES / sizeof(struct nvme_sgl_desc))
 #define NVME_NG_LIST_PRPS	(NVME_NG_LIST_BYTES / sizeof(__le64))
 
+/* enough for 128 KiB in pages, an eighth to clear */
+#define NVME_NG_SMALL_BYTES	512
+
 /* pages pinned at a time */
 #define NVME_NG_PIN_BATCH	32
 
-static void nvme_ng_table_free(struct nvme_ng_buf *buf, struct sg_table *sgt)
+static void nvme_ng_table_free(struct nvme_ng_buf *buf, struct scatterlist *sg)
 {
-	if (sgt->sgl && sgt->sgl != &buf->one)
-		sg_free_table(sgt);
-	sgt->sgl = NULL;
+	if (sg != &buf->one)
+		kvfree(sg);
+}
+
+/* Where the next piece of memory goes to, and what is known of it. */
+struct nvme_ng_cursor {
+	struct nvme_ng_buf	*buf;
+	struct scatterlist	*last;
+	phys_addr_t		end;	/* of @last */
+	unsigned int		max;	/* pieces that there may be */
+};
+
+/* A second piece: a table takes the place of the only element. */
+static struct scatterlist *nvme_ng_table(struct nvme_ng_cursor *at)
+{
+	struct nvme_ng_buf *buf = at->buf;
+	struct scatterlist *sg;
+
+	/* one array whatever its size: the device does not look at it */
+	sg = kvmalloc_array(at->max, sizeof(*sg), GFP_KERNEL);
+	if (!sg)
+		return NULL;
+	sg[0] = buf->one;
+	buf->user = sg;
+	return sg;
 }
 
 /*
- * Append a piece of memory to @buf->user, whose last element is *@last.  The
- * table is allocated, for @max elements, once there is a second one: memory
- * is often contiguous.
+ * Append a piece of memory.  The table is allocated once there is a second
+ * one: memory is often contiguous.
  */
-static int nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
-		       unsigned int max, struct page *page,
-		       unsigned int offset, size_t len)
+static __always_inline int nvme_ng_add(struct nvme_ng_cursor *at,
+				       struct page *page, unsigned int offset,
+				       u32 len)
 {
-	struct scatterlist *sg = *last;
-	struct sg_table sgt;
-	int ret;
+	phys_addr_t phys = page_to_phys(page) + offset;
+	struct nvme_ng_buf *buf = at->buf;
+	struct scatterlist *sg = at->last;
 
-	if (sg && page_to_phys(page) + offset == sg_phys(sg) + sg->length) {
+	if (sg && phys == at->end) {
 		sg->length += len;
+		at->end += len;
 		/* two segments meet within a page: it was pinned for each */
 		if (buf->pinned && offset)
 			unpin_user_page(page);
@@ -50,26 +75,24 @@ static int nvme_ng_add(struct nvme_ng_buf *buf, struct scatterlist **last,
 
 	if (!sg) {
 		sg = &buf->one;
-		sg->page_link = SG_END;
-		buf->user.sgl = sg;
-	} else if (sg == &buf->one) {
-		ret = sg_alloc_table(&sgt, max, GFP_KERNEL);
-		if (ret)
-			return ret;
-		buf->user = sgt;
-		sg_set_page(sgt.sgl, sg_page(sg), sg->length, sg->offset);
-		sg = sg_next(sgt.sgl);
+		buf->user = sg;
 	} else {
-		sg = sg_next(sg);
+		if (sg == &buf->one) {
+			sg = nvme_ng_table(at);
+			if (!sg)
+				return -ENOMEM;
+		}
+		sg++;
 	}
+	memset(sg, 0, sizeof(*sg));
 	sg_set_page(sg, page, len, offset);
-	*last = sg;
+	at->last = sg;
+	at->end = phys + len;
 	buf->nr_user++;
 	return 0;
 }
 
-static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
-		       unsigned int max, const struct iovec *iov)
+static int nvme_ng_pin(struct nvme_ng_cursor *at, const struct iovec *iov)
 {
 	const void __user *addr = iov->iov_base;
 	size_t left = iov->iov_len;
@@ -81,7 +104,7 @@ static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
 		int nr = min_t(size_t, NVME_NG_PIN_BATCH,
 			       DIV_ROUND_UP(offset + left, PAGE_SIZE));
 
-		nr = nvme_ng_pin_pages(addr, nr, buf->dir, pages);
+		nr = nvme_ng_pin_pages(addr, nr, at->buf->dir, pages);
 		if (nr < 0)
 			return nr;
 		for (i = 0; i < nr; i = j) {
@@ -91,8 +114,7 @@ static int nvme_ng_pin(struct nvme_ng_buf *buf, struct scatterlist **last,
 				if (pages[j] != pages[j - 1] + 1)
 					break;
 			len = min_t(size_t, left, (j - i) * PAGE_SIZE - offset);
-			ret = nvme_ng_add(buf, last, max, pages[i], offset,
-					  len);
+			ret = nvme_ng_add(at, pages[i], offset, len);
 			if (ret) {
 				unpin_user_pages(pages + i, nr - i);
 				return ret;
@@ -164,8 +186,7 @@ static unsigned int nvme_ng_count_bvecs(const struct bio_vec *bv, size_t offset,
 	return nr;
 }
 
-static int nvme_ng_add_bvecs(struct nvme_ng_buf *buf,
-			     struct scatterlist **last, unsigned int max,
+static int nvme_ng_add_bvecs(struct nvme_ng_cursor *at,
 			     const struct bio_vec *bv, size_t offset,
 			     size_t left)
 {
@@ -173,10 +194,10 @@ static int nvme_ng_add_bvecs(struct nvme_ng_buf *buf,
 
 	for (; left && !ret; bv++) {
 		size_t len = min_t(size_t, left, bv->bv_len - offset);
-		size_t at = bv->bv_offset + offset;
+		size_t start = bv->bv_offset + offset;
 
-		ret = nvme_ng_add(buf, last, max, bv->bv_page + at / PAGE_SIZE,
-				  at % PAGE_SIZE, len);
+		ret = nvme_ng_add(at, bv->bv_page + start / PAGE_SIZE,
+				  start % PAGE_SIZE, len);
 		left -= len;
 		offset = 0;
 	}
@@ -201,10 +222,10 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		       unsigned int nr, struct io_uring_cmd *ioucmd,
 		       unsigned int issue_flags)
 {
-	struct scatterlist *last = NULL;
+	struct nvme_ng_cursor at = { .buf = buf };
 	const struct bio_vec *bv;
-	unsigned int i, nents = 0;
 	size_t offset;
+	unsigned int i;
 	int ret = 0;
 
 	buf->pinned = !ioucmd;
@@ -216,11 +237,11 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 						 issue_flags, &bv, &offset);
 			if (ret)
 				return ret;
-			nents += nvme_ng_count_bvecs(bv, offset,
-						     iov[i].iov_len);
+			at.max += nvme_ng_count_bvecs(bv, offset,
+						      iov[i].iov_len);
 		} else {
-			nents += DIV_ROUND_UP(offset_in_page(iov[i].iov_base) +
-					      iov[i].iov_len, PAGE_SIZE);
+			at.max += DIV_ROUND_UP(offset_in_page(iov[i].iov_base) +
+					       iov[i].iov_len, PAGE_SIZE);
 		}
 		buf->len += iov[i].iov_len;
 	}
@@ -229,7 +250,7 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		if (!iov[i].iov_len)
 			continue;
 		if (!ioucmd) {
-			ret = nvme_ng_pin(buf, &last, nents, &iov[i]);
+			ret = nvme_ng_pin(&at, &iov[i]);
 			continue;
 		}
 		/* one segment: what was found above still holds */
@@ -237,9 +258,11 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 			ret = nvme_ng_find_fixed(buf->dir, &iov[i], ioucmd,
 						 issue_flags, &bv, &offset);
 		if (!ret)
-			ret = nvme_ng_add_bvecs(buf, &last, nents, bv, offset,
+			ret = nvme_ng_add_bvecs(&at, bv, offset,
 						iov[i].iov_len);
 	}
+	if (at.last)
+		sg_mark_end(at.last);
 	if (ret)
 		nvme_ng_buf_release(buf, false);
 	return ret;
@@ -250,7 +273,6 @@ static int nvme_ng_bounce(struct nvme_ng_buf *buf, bool contig)
 {
 	unsigned int i, nr = contig ? 1 : DIV_ROUND_UP(buf->dev_len, PAGE_SIZE);
 	struct scatterlist *sg;
-	int ret;
 
 	if (contig)
 		buf->bounce = kzalloc(buf->dev_len, GFP_KERNEL);
@@ -260,49 +282,46 @@ static int nvme_ng_bounce(struct nvme_ng_buf *buf, bool contig)
 		return -ENOMEM;
 
 	/* @one may be the element of the user already */
-	ret = sg_alloc_table(&buf->dev, nr, GFP_KERNEL);
-	if (ret)
-		goto out_free;
+	sg = kvmalloc_array(nr, sizeof(*sg), GFP_KERNEL);
+	if (!sg) {
+		kvfree(buf->bounce);
+		buf->bounce = NULL;
+		return -ENOMEM;
+	}
+	sg_init_table(sg, nr);
 	if (contig)
-		sg_set_buf(buf->dev.sgl, buf->bounce, buf->dev_len);
+		sg_set_buf(sg, buf->bounce, buf->dev_len);
 	else
-		for_each_sg(buf->dev.sgl, sg, nr, i)
-			sg_set_page(sg,
+		for (i = 0; i < nr; i++)
+			sg_set_page(&sg[i],
 				    vmalloc_to_page(buf->bounce + i * PAGE_SIZE),
 				    min_t(u32, PAGE_SIZE,
 					  buf->dev_len - i * PAGE_SIZE), 0);
+	buf->dev = sg;
 	buf->nr_dev = nr;
 
 	if (buf->dir != DMA_FROM_DEVICE && buf->nr_user)
-		sg_copy_to_buffer(buf->user.sgl, buf->nr_user, buf->bounce,
+		sg_copy_to_buffer(buf->user, buf->nr_user, buf->bounce,
 				  buf->len);
 	return 0;
-
-out_free:
-	kvfree(buf->bounce);
-	buf->bounce = NULL;
-	return ret;
 }
 
 /* Can the device take the memory of the user as it is? */
 static bool nvme_ng_fits(struct nvme_ng_buf *buf, u32 align_mask, u32 gap_mask,
 			 bool contig)
 {
-	struct scatterlist *sg;
-	unsigned int i;
+	const struct scatterlist *sg = buf->user, *last;
+	unsigned int all = 0, gaps = 0;
 
 	if (buf->dev_len > buf->len || (contig && buf->nr_user > 1))
 		return false;
-	for_each_sg(buf->user.sgl, sg, buf->nr_user, i) {
-		if ((sg->offset | sg->length) & align_mask)
-			return false;
-		if (i && sg->offset & gap_mask)
-			return false;
-		if (i + 1 < buf->nr_user &&
-		    (sg->offset + sg->length) & gap_mask)
-			return false;
+	last = sg + buf->nr_user - 1;
+	for (; sg < last; sg++) {
+		all |= sg->offset | sg->length;
+		gaps |= (sg->offset + sg->length) | sg[1].offset;
 	}
-	return true;
+	all |= last->offset | last->length;
+	return !(all & align_mask) && !(gaps & gap_mask);
 }
 
 /**
@@ -336,22 +355,24 @@ int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 	}
 
 	if (buf->nr_dev == 1) {
-		struct scatterlist *sg = buf->dev.sgl;
+		struct scatterlist *sg = buf->dev;
 
 		sg->dma_address = dma_map_page(dev, sg_page(sg), sg->offset,
 					       sg->length, buf->dir);
 		if (dma_mapping_error(dev, sg->dma_address))
 			return -ENOMEM;
 		sg_dma_len(sg) = sg->length;
-		buf->dev.nents = 1;
+		buf->nr_dma = 1;
 	} else {
-		unsigned int alloc = buf->dev.orig_nents;
+		struct sg_table sgt = {
+			.sgl = buf->dev,
+			.orig_nents = buf->nr_dev,
+		};
 
-		buf->dev.orig_nents = buf->nr_dev;
-		ret = dma_map_sgtable(dev, &buf->dev, buf->dir, 0);
-		buf->dev.orig_nents = alloc;
+		ret = dma_map_sgtable(dev, &sgt, buf->dir, 0);
 		if (ret)
 			return ret == -EREMOTEIO ? -EINVAL : ret;
+		buf->nr_dma = sgt.nents;
 	}
 	buf->mapped = true;
 	return 0;
@@ -372,10 +393,10 @@ void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev)
 	if (buf->premapped)
 		return;
 	if (buf->nr_dev == 1)
-		dma_unmap_page(dev, buf->dev.sgl->dma_address,
-			       buf->dev.sgl->length, buf->dir);
+		dma_unmap_page(dev, buf->dev->dma_address, buf->dev->length,
+			       buf->dir);
 	else
-		dma_unmap_sg(dev, buf->dev.sgl, buf->nr_dev, buf->dir);
+		dma_unmap_sg(dev, buf->dev, buf->nr_dev, buf->dir);
 }
 
 /**
@@ -396,78 +417,97 @@ int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy)
 	int ret = 0;
 
 	if (buf->bounce) {
-		if (dirty && sg_copy_from_buffer(buf->user.sgl, buf->nr_user,
+		if (dirty && sg_copy_from_buffer(buf->user, buf->nr_user,
 						 buf->bounce,
 						 buf->len) != buf->len)
 			ret = -EFAULT;
-		nvme_ng_table_free(buf, &buf->dev);
+		nvme_ng_table_free(buf, buf->dev);
 		kvfree(buf->bounce);
 		buf->bounce = NULL;
 	}
 	if (buf->pinned)
-		for_each_sg(buf->user.sgl, sg, buf->nr_user, i)
+		for (i = 0; i < buf->nr_user; i++) {
+			sg = &buf->user[i];
 			unpin_user_page_range_dirty_lock(sg_page(sg),
 							 DIV_ROUND_UP(sg->offset + sg->length,
 								      PAGE_SIZE), dirty);
-	nvme_ng_table_free(buf, &buf->user);
+		}
+	nvme_ng_table_free(buf, buf->user);
+	buf->user = NULL;
 	buf->nr_user = 0;
 	return ret;
 }
 
 /*
- * Descriptor memory comes from a pool of the device that lives until the
- * driver is unbound, after the last request has ended.
+ * Descriptor memory comes from pools of the device that live until the driver
+ * is unbound, after the last request has ended.
  */
-struct nvme_ng_pool {
-	struct dma_pool	*pool;
+struct nvme_ng_pools {
+	struct dma_pool	*page;
+	struct dma_pool	*small;
 };
 
-static void nvme_ng_pool_destroy(struct device *dev, void *res)
+static void nvme_ng_pools_destroy(struct device *dev, void *res)
 {
-	struct nvme_ng_pool *p = res;
+	struct nvme_ng_pools *p = res;
 
-	dma_pool_destroy(p->pool);
+	dma_pool_destroy(p->page);
+	dma_pool_destroy(p->small);
 }
 
-static struct dma_pool *nvme_ng_pool(struct device *dev)
+static struct nvme_ng_pools *nvme_ng_pools(struct device *dev)
 {
-	struct nvme_ng_pool *p;
-	struct dma_pool *pool;
+	struct nvme_ng_pools *p, new;
 
-	p = devres_find(dev, nvme_ng_pool_destroy, NULL, NULL);
+	p = devres_find(dev, nvme_ng_pools_destroy, NULL, NULL);
 	if (p)
-		return p->pool;
+		return p;
 
-	p = devres_alloc(nvme_ng_pool_destroy, sizeof(*p), GFP_KERNEL);
+	p = devres_alloc(nvme_ng_pools_destroy, sizeof(*p), GFP_KERNEL);
 	if (!p)
 		return NULL;
-	pool = dma_pool_create("nvme-ng", dev, NVME_NG_LIST_BYTES,
-			       NVME_CTRL_PAGE_SIZE, 0);
-	if (!pool) {
+	p->page = dma_pool_create("nvme-ng", dev, NVME_NG_LIST_BYTES,
+				  NVME_CTRL_PAGE_SIZE, 0);
+	p->small = dma_pool_create("nvme-ng small", dev, NVME_NG_SMALL_BYTES,
+				   NVME_NG_SMALL_BYTES, 0);
+	if (!p->page || !p->small) {
+		nvme_ng_pools_destroy(dev, p);
 		devres_free(p);
 		return NULL;
 	}
-	p->pool = pool;
-	/* another command may have been first */
+	new = *p;
+	/* another command may have been first: @p is freed, not released */
 	p = devres_get(dev, p, NULL, NULL);
-	if (p->pool != pool)
-		dma_pool_destroy(pool);
-	return p->pool;
+	if (p->page != new.page)
+		nvme_ng_pools_destroy(dev, &new);
+	return p;
 }
 
-static struct nvme_ng_list *nvme_ng_new_list(struct device *dev,
+static struct dma_pool *nvme_ng_pool(const struct nvme_ng_list *l,
+				     struct device *dev)
+{
+	struct nvme_ng_pools *p = nvme_ng_pools(dev);
+
+	if (!p)
+		return NULL;
+	return l->small ? p->small : p->page;
+}
+
+/* Room for @bytes of descriptors, or a page of them. */
+static struct nvme_ng_list *nvme_ng_new_list(struct device *dev, size_t bytes,
 					     struct nvme_ng_list **lists)
 {
-	struct dma_pool *pool = nvme_ng_pool(dev);
 	struct nvme_ng_list *l;
+	struct dma_pool *pool;
 
-	if (!pool)
-		return NULL;
 	l = kmalloc_obj(*l);
 	if (!l)
 		return NULL;
-	l->desc = dma_pool_alloc(pool, GFP_KERNEL, &l->dma);
-	if (!l->desc) {
+	l->small = bytes <= NVME_NG_SMALL_BYTES;
+	pool = nvme_ng_pool(l, dev);
+	if (pool)
+		l->desc = dma_pool_alloc(pool, GFP_KERNEL, &l->dma);
+	if (!pool || !l->desc) {
 		kfree(l);
 		return NULL;
 	}
@@ -478,7 +518,7 @@ static struct nvme_ng_list *nvme_ng_new_list(struct device *dev,
 
 /**
  * nvme_ng_free_lists - free the descriptor memory of a command
- * @list: the last page, or NULL
+ * @list: the last one, or NULL
  * @dev: the device
  *
  * Any context, before the request ends.
@@ -488,7 +528,7 @@ void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev)
 	while (list) {
 		struct nvme_ng_list *next = list->next;
 
-		dma_pool_free(nvme_ng_pool(dev), list->desc, list->dma);
+		dma_pool_free(nvme_ng_pool(list, dev), list->desc, list->dma);
 		kfree(list);
 		list = next;
 	}
@@ -522,8 +562,8 @@ void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
 static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 		       struct nvme_sgl_desc *slot, struct nvme_ng_list **lists)
 {
-	unsigned int left = buf->dev.nents;
-	struct scatterlist *sg = buf->dev.sgl;
+	unsigned int left = buf->nr_dma;
+	struct scatterlist *sg = buf->dev;
 
 	if (left == 1) {
 		nvme_ng_sgl_set(slot, sg_dma_address(sg), sg_dma_len(sg),
@@ -532,9 +572,10 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 	}
 	while (left) {
 		unsigned int i, nr = min_t(unsigned int, left, NVME_NG_LIST_SGLS);
-		struct nvme_ng_list *l = nvme_ng_new_list(dev, lists);
+		struct nvme_ng_list *l;
 		struct nvme_sgl_desc *d;
 
+		l = nvme_ng_new_list(dev, nr * sizeof(*d), lists);
 		if (!l)
 			return -ENOMEM;
 		/* all but the last page end in a descriptor of the next one */
@@ -545,7 +586,7 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 		slot = &d[NVME_NG_LIST_SGLS - 1];
 		if (nr < left)
 			nr--;
-		for (i = 0; i < nr; i++, sg = sg_next(sg))
+		for (i = 0; i < nr; i++, sg++)
 			nvme_ng_sgl_set(&d[i], sg_dma_address(sg),
 					sg_dma_len(sg), NVME_SGL_FMT_DATA_DESC);
 		left -= nr;
@@ -557,7 +598,7 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 		       struct nvme_command *cmd, struct nvme_ng_list **lists)
 {
-	struct scatterlist *sg = buf->dev.sgl;
+	struct scatterlist *sg = buf->dev;
 	dma_addr_t addr = sg_dma_address(sg);
 	u32 step = NVME_CTRL_PAGE_SIZE - (addr & (NVME_CTRL_PAGE_SIZE - 1));
 	u32 sg_left = sg_dma_len(sg);
@@ -572,7 +613,7 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 		addr += step;
 		sg_left -= min(step, sg_left);
 		if (!sg_left) {
-			sg = sg_next(sg);
+			sg++;
 			addr = sg_dma_address(sg);
 			sg_left = sg_dma_len(sg);
 		}
@@ -581,8 +622,10 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 		/* the last slot is an entry only if nothing follows it */
 		if (i == NVME_NG_LIST_PRPS ||
 		    (i == NVME_NG_LIST_PRPS - 1 && left > step)) {
-			struct nvme_ng_list *l = nvme_ng_new_list(dev, lists);
+			struct nvme_ng_list *l;
 
+			l = nvme_ng_new_list(dev, DIV_ROUND_UP(left, NVME_CTRL_PAGE_SIZE) *
+					     sizeof(*slot), lists);
 			if (!l)
 				return -ENOMEM;
 			*slot = cpu_to_le64(l->dma);

@@ -27,24 +27,27 @@ enum {
 };
 
 /**
- * struct nvme_ng_list - descriptor memory of a command, one page each
- * @next: the page that was used before this one
+ * struct nvme_ng_list - descriptor memory of a command
+ * @next: what was used before this one
  * @desc: SGL descriptors or PRP entries
  * @dma: address of @desc for the device
+ * @small: less than a page
  */
 struct nvme_ng_list {
 	struct nvme_ng_list	*next;
 	void			*desc;
 	dma_addr_t		dma;
+	bool			small;
 };
 
 /**
  * struct nvme_ng_buf - a user buffer of one command, data or metadata
- * @user: the pages of the user
+ * @user: the pages of the user, an array
  * @dev: what the device sees: @user, or pages of the kernel
  * @one: the only element of @user where that is enough
  * @nr_user: elements of @user in use
  * @nr_dev: elements of @dev in use
+ * @nr_dma: elements of @dev with an address for the device, once @mapped
  * @len: bytes of the user
  * @dev_len: bytes that the device may move, at least @len
  * @bounce: memory of the kernel behind @dev, or NULL
@@ -57,11 +60,12 @@ struct nvme_ng_list {
  * it never outlives the device; the pages are let go in task context after.
  */
 struct nvme_ng_buf {
-	struct sg_table		user;
-	struct sg_table		dev;
+	struct scatterlist	*user;
+	struct scatterlist	*dev;
 	struct scatterlist	one;
 	unsigned int		nr_user;
 	unsigned int		nr_dev;
+	unsigned int		nr_dma;
 	u32			len;
 	u32			dev_len;
 	void			*bounce;
@@ -76,7 +80,7 @@ static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf,
 				    enum dma_data_direction dir)
 {
 	buf->dir = dir;
-	buf->user.sgl = NULL;
+	buf->user = NULL;
 	buf->nr_user = 0;
 	buf->nr_dev = 0;
 	buf->len = 0;

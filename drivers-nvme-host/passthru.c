@@ -373,7 +373,7 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 
 	if (nc->meta.mapped)
 		cmd->common.metadata =
-			cpu_to_le64(sg_dma_address(nc->meta.dev.sgl));
+			cpu_to_le64(sg_dma_address(nc->meta.dev));
 	/* nothing to describe for a command that moves nothing */
 	if (nc->data.mapped || nvme_ng_moves_data(cmd)) {
 		ret = nvme_ng_describe(&nc->data, nc->dev, len, sgl, cmd,

@@ -694,8 +694,8 @@ int nvme_ng_import_segments(struct nvme_ng_buf *buf, struct nvme_ng_open *open,
 			    u8 opcode, bool sgl)
 {
 	const u32 gap = NVME_CTRL_PAGE_SIZE - 1;
-	struct scatterlist *sg = NULL;
-	unsigned int i, pieces = 0;
+	unsigned int i, pieces, max = 0;
+	struct scatterlist *sg;
 	struct nvme_ng_view *view;
 	dma_addr_t dma, end = 0;
 	u64 offset;
@@ -723,29 +723,29 @@ again:
 				return -EINVAL;
 			end = dma + n;
 			pieces++;
-			if (!sg)
+			if (pieces > max)
 				continue;
+			sg = &buf->dev[pieces - 1];
 			sg->dma_address = dma;
-			sg->length = n;
 			sg_dma_len(sg) = n;
 			buf->len += n;
-			sg = sg_next(sg);
 		}
 	}
 	if (buf->premapped) {
 		/* a handle may have come to mean another region meanwhile */
-		if (pieces != buf->dev.nents)
+		if (pieces != max)
 			return -ENOENT;
 		buf->dev_len = buf->len;
 		return 0;
 	}
 	if (!pieces)
 		return 0;
-	if (sg_alloc_table(&buf->user, pieces, GFP_KERNEL))
+	buf->user = kvmalloc_array(pieces, sizeof(*sg), GFP_KERNEL);
+	if (!buf->user)
 		return -ENOMEM;
-	sg = buf->user.sgl;
-	buf->user.nents = pieces;
+	max = pieces;
 	buf->dev = buf->user;
+	buf->nr_dma = pieces;
 	buf->mapped = true;
 	buf->premapped = true;
 	goto again;
