@@ -357,10 +357,13 @@ int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 	if (buf->nr_dev == 1) {
 		struct scatterlist *sg = buf->dev;
 
-		sg->dma_address = dma_map_page(dev, sg_page(sg), sg->offset,
-					       sg->length, buf->dir);
-		if (dma_mapping_error(dev, sg->dma_address))
+		dma_addr_t dma;
+
+		dma = dma_map_page_attrs(dev, sg_page(sg), sg->offset,
+					 sg->length, buf->dir, NVME_NG_OVERLAP);
+		if (dma_mapping_error(dev, dma))
 			return -ENOMEM;
+		sg->dma_address = dma;
 		sg_dma_len(sg) = sg->length;
 		buf->nr_dma = 1;
 	} else {
@@ -369,7 +372,7 @@ int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 			.orig_nents = buf->nr_dev,
 		};
 
-		ret = dma_map_sgtable(dev, &sgt, buf->dir, 0);
+		ret = dma_map_sgtable(dev, &sgt, buf->dir, NVME_NG_OVERLAP);
 		if (ret)
 			return ret == -EREMOTEIO ? -EINVAL : ret;
 		buf->nr_dma = sgt.nents;

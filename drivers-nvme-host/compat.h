@@ -57,6 +57,11 @@
 #define nvme_ng_poll_inline(ioucmd, sleeps)	(!(sleeps))
 #define nvme_ng_poll_flags			IO_URING_F_UNLOCKED
 #define nvme_ng_ring(ioucmd)		(cmd_to_io_kiocb(ioucmd)->ctx)
+#define NVME_NG_OVERLAP			0
+#define NVME_NG_REGION_ATTRS		DMA_ATTR_NO_WARN
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#define nvme_ng_need_sync		dma_need_sync
+#endif
 #define NVME_NG_MOVE_NOTIFY		move_notify
 #define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS(DMA_BUF)
 #else
@@ -72,6 +77,13 @@
 	 iob && iob->poll_ctx == io_uring_cmd_ctx_handle(ioucmd))
 #define nvme_ng_poll_flags		0
 #define nvme_ng_ring			io_uring_cmd_ctx_handle
+/* programs read into the same memory many times, which is not a driver's leak */
+#define NVME_NG_OVERLAP			DMA_ATTR_DEBUGGING_IGNORE_CACHELINES
+#define NVME_NG_REGION_ATTRS \
+	(DMA_ATTR_NO_WARN | DMA_ATTR_DEBUGGING_IGNORE_CACHELINES)
+/* a kernel that debugs DMA would not say so of any memory behind an IOMMU */
+#define nvme_ng_need_sync(dev, dma) \
+	(!dev_dma_skip_sync(dev) && dma_need_sync(dev, dma))
 #define NVME_NG_MOVE_NOTIFY		invalidate_mappings
 #define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS("DMA_BUF")
 #endif
@@ -134,7 +146,6 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 }
 #else
 #define nvme_ng_do_in_task	io_uring_cmd_do_in_task_lazy
-#define nvme_ng_need_sync	dma_need_sync
 #define nvme_ng_pin_longterm(addr, nr, write, page) \
 	pin_user_pages_fast(addr, nr, FOLL_LONGTERM | ((write) ? FOLL_WRITE : 0), \
 			    page)

@@ -416,10 +416,13 @@ static int nvme_ng_find_piece(struct nvme_ng_pdu *pdu, const struct iovec *iov,
 
 static void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
 {
-	struct page *page = pfn_to_page(pdu->pfn);
+	struct page *page;
 
-	if (pdu->data == NVME_NG_PINNED)
-		unpin_user_pages_dirty_lock(&page, 1, dirty);
+	/* what io_uring has pinned left no number, not even one to look up */
+	if (pdu->data != NVME_NG_PINNED)
+		return;
+	page = pfn_to_page(pdu->pfn);
+	unpin_user_pages_dirty_lock(&page, 1, dirty);
 }
 
 /*
@@ -467,7 +470,8 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 	    (!sgl && offset + len > 2 * NVME_CTRL_PAGE_SIZE))
 		return 1;
 
-	pdu->dma = dma_map_page(ctrl->dev, page, offset, len, dir);
+	pdu->dma = dma_map_page_attrs(ctrl->dev, page, offset, len, dir,
+				      NVME_NG_OVERLAP);
 	if (dma_mapping_error(ctrl->dev, pdu->dma)) {
 		nvme_ng_release_piece(pdu, false);
 		return -ENOMEM;

@@ -215,13 +215,15 @@ static struct sg_table *nvme_ng_table_of(struct nvme_ng_region *region)
 static bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt)
 {
 	struct scatterlist *sg;
+	bool copied = false;
 	unsigned int i;
 
 	for_each_sgtable_dma_sg(sgt, sg, i) {
-		if (nvme_ng_need_sync(dev, sg_dma_address(sg)))
-			return true;
+		copied = nvme_ng_need_sync(dev, sg_dma_address(sg));
+		if (copied)
+			break;
 	}
-	return false;
+	return copied;
 }
 
 static int nvme_ng_map_memory(struct nvme_ng_view *view,
@@ -234,7 +236,8 @@ static int nvme_ng_map_memory(struct nvme_ng_view *view,
 	int ret;
 
 	/* one page, before many fill what there is for copies */
-	probe = dma_map_page(dev, first, 0, PAGE_SIZE, dir);
+	probe = dma_map_page_attrs(dev, first, 0, PAGE_SIZE, dir,
+				   NVME_NG_OVERLAP);
 	if (dma_mapping_error(dev, probe))
 		return -EOPNOTSUPP;
 	copied = nvme_ng_need_sync(dev, probe);
@@ -245,7 +248,7 @@ static int nvme_ng_map_memory(struct nvme_ng_view *view,
 	view->sgt = nvme_ng_table_of(region);
 	if (!view->sgt)
 		return -ENOMEM;
-	ret = dma_map_sgtable(dev, view->sgt, dir, DMA_ATTR_NO_WARN);
+	ret = dma_map_sgtable(dev, view->sgt, dir, NVME_NG_REGION_ATTRS);
 	if (ret)
 		return ret == -EREMOTEIO || ret == -EIO ? -EOPNOTSUPP : ret;
 	if (nvme_ng_is_copied(dev, view->sgt)) {
