@@ -356,7 +356,6 @@ int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 
 	if (buf->nr_dev == 1) {
 		struct scatterlist *sg = buf->dev;
-
 		dma_addr_t dma;
 
 		dma = dma_map_page_attrs(dev, sg_page(sg), sg->offset,
@@ -486,31 +485,21 @@ static struct nvme_ng_pools *nvme_ng_pools(struct device *dev)
 	return p;
 }
 
-static struct dma_pool *nvme_ng_pool(const struct nvme_ng_list *l,
-				     struct device *dev)
-{
-	struct nvme_ng_pools *p = nvme_ng_pools(dev);
-
-	if (!p)
-		return NULL;
-	return l->small ? p->small : p->page;
-}
-
 /* Room for @bytes of descriptors, or a page of them. */
 static struct nvme_ng_list *nvme_ng_new_list(struct device *dev, size_t bytes,
 					     struct nvme_ng_list **lists)
 {
+	struct nvme_ng_pools *p = nvme_ng_pools(dev);
 	struct nvme_ng_list *l;
-	struct dma_pool *pool;
 
+	if (!p)
+		return NULL;
 	l = kmalloc_obj(*l);
 	if (!l)
 		return NULL;
-	l->small = bytes <= NVME_NG_SMALL_BYTES;
-	pool = nvme_ng_pool(l, dev);
-	if (pool)
-		l->desc = dma_pool_alloc(pool, GFP_KERNEL, &l->dma);
-	if (!pool || !l->desc) {
+	l->pool = bytes <= NVME_NG_SMALL_BYTES ? p->small : p->page;
+	l->desc = dma_pool_alloc(l->pool, GFP_KERNEL, &l->dma);
+	if (!l->desc) {
 		kfree(l);
 		return NULL;
 	}
@@ -522,16 +511,15 @@ static struct nvme_ng_list *nvme_ng_new_list(struct device *dev, size_t bytes,
 /**
  * nvme_ng_free_lists - free the descriptor memory of a command
  * @list: the last one, or NULL
- * @dev: the device
  *
  * Any context, before the request ends.
  */
-void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev)
+void nvme_ng_free_lists(struct nvme_ng_list *list)
 {
 	while (list) {
 		struct nvme_ng_list *next = list->next;
 
-		dma_pool_free(nvme_ng_pool(list, dev), list->desc, list->dma);
+		dma_pool_free(list->pool, list->desc, list->dma);
 		kfree(list);
 		list = next;
 	}
@@ -586,9 +574,8 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 				nr == left ? NVME_SGL_FMT_LAST_SEG_DESC :
 					     NVME_SGL_FMT_SEG_DESC);
 		d = l->desc;
-		slot = &d[NVME_NG_LIST_SGLS - 1];
 		if (nr < left)
-			nr--;
+			slot = &d[--nr];
 		for (i = 0; i < nr; i++, sg++)
 			nvme_ng_sgl_set(&d[i], sg_dma_address(sg),
 					sg_dma_len(sg), NVME_SGL_FMT_DATA_DESC);

@@ -31,13 +31,13 @@ enum {
  * @next: what was used before this one
  * @desc: SGL descriptors or PRP entries
  * @dma: address of @desc for the device
- * @small: less than a page
+ * @pool: where @desc is from
  */
 struct nvme_ng_list {
 	struct nvme_ng_list	*next;
 	void			*desc;
 	dma_addr_t		dma;
-	bool			small;
+	struct dma_pool		*pool;
 };
 
 /**
@@ -118,7 +118,7 @@ void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
 int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 		     bool sgl, struct nvme_command *cmd,
 		     struct nvme_ng_list **lists);
-void nvme_ng_free_lists(struct nvme_ng_list *list, struct device *dev);
+void nvme_ng_free_lists(struct nvme_ng_list *list);
 
 static inline void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr,
 				   u32 len, u8 type)

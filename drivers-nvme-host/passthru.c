@@ -85,7 +85,7 @@ static void nvme_ng_cmd_end(struct nvme_ng_cmd *nc)
 {
 	nvme_ng_buf_unmap(&nc->data, nc->dev);
 	nvme_ng_buf_unmap(&nc->meta, nc->dev);
-	nvme_ng_free_lists(nc->lists, nc->dev);
+	nvme_ng_free_lists(nc->lists);
 	nc->lists = NULL;
 	if (nc->epoch)
 		nvme_ng_leave(nc->epoch);

@@ -307,12 +307,6 @@ static void run_shared(void *arg)
 	munmap(mem, AREA);
 }
 
-static void unpinned(void *arg)
-{
-	(void)arg;
-	nt_pins_back();
-}
-
 int main(int argc, char **argv)
 {
 	static const struct nt_prog prog = {
@@ -348,6 +342,6 @@ int main(int argc, char **argv)
 		nt_test(run_shared, &(struct arg){ ns, n, &modes[m] },
 			"all %s shared", modes[m].name);
 	}
-	nt_test(unpinned, NULL, "no page is still pinned");
+	nt_pins_test();
 	return nt_end();
 }

@@ -765,12 +765,6 @@ static void silent(void *arg)
 	nt_log_quiet();
 }
 
-static void unpinned(void *arg)
-{
-	(void)arg;
-	nt_pins_back();
-}
-
 static void freed(void *arg)
 {
 	long *before = arg, now = nt_kernel_kb();
@@ -855,7 +849,7 @@ int main(int argc, char **argv)
 	if (plain)
 		nt_test(inside, ctrl, "nothing outside of buffers");
 	nt_test(silent, NULL, "the kernel says nothing");
-	nt_test(unpinned, NULL, "no page is still pinned");
+	nt_pins_test();
 	nt_test(freed, &before, "no memory is lost");
 	return nt_end();
 }

@@ -95,6 +95,18 @@ void nt_pins_back(void)
 	nt_eq(nt_pins(), pins);
 }
 
+static void unpinned(void *arg)
+{
+	(void)arg;
+	nt_pins_back();
+}
+
+/* nt_pins_back() as the last test of a program. */
+void nt_pins_test(void)
+{
+	nt_test(unpinned, NULL, "no page is still pinned");
+}
+
 /* Free pages that the processors keep at hand. */
 static long at_hand_kb(void)
 {

@@ -13,6 +13,7 @@ void nt_log_quiet(void);
 unsigned long nt_pins(void);
 void nt_pins_mark(void);
 void nt_pins_back(void);
+void nt_pins_test(void);
 long nt_kernel_kb(void);
 
 /* DMA outside of buffers, as the devices of the test bed count it. */
