@@ -554,6 +554,10 @@ static void put(struct nt_ring *r, struct slot *s)
 		s->op = vec ? NVME_URING_CMD_ADMIN_VEC : NVME_URING_CMD_ADMIN;
 	if (chance(1))
 		s->op ^= 1U << below(32);
+	/* the other form takes the elements for data, or data for elements */
+	if (!admin && s->op == (vec ? NVME_URING_CMD_IO :
+				      NVME_URING_CMD_IO_VEC))
+		declare(s->target->ns, &s->cmd, vec ? s->cmd.data_len : 0);
 	if (chance(40))
 		buf = chance(97) ? 0 : below(4);
 	sqe = nt_ring_put(r, chance(60) ? s->target->rw : s->target->ro, s->op,
