@@ -265,18 +265,19 @@ static bool nvme_ng_copy_command(struct nvme_command *cmd,
 /* All of a command but its opcode and identifier; as nvme_ng_lean_issue(). */
 static __always_inline int nvme_ng_prepare(struct nvme_ng_open *open,
 					   struct nvme_ng_path *path,
+					   struct nvme_ns *ns,
 					   struct io_uring_cmd *ioucmd,
+					   const struct nvme_ng_uring_cmd *sqe,
 					   struct nvme_command *cmd)
 {
-	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
-	bool valid = nvme_ng_copy_command(cmd, sqe, path->ns->head->ns_id);
+	bool valid = nvme_ng_copy_command(cmd, sqe, ns->head->ns_id);
 
 #ifdef NVME_NG_FIXED
 	if (ioucmd->flags & IORING_URING_CMD_FIXED) {
 		u32 len = READ_ONCE(sqe->data_len);
 
 		if (unlikely(!valid || READ_ONCE(sqe->metadata) || !len ||
-			     len > nvme_ng_max(path->ns->ctrl)))
+			     len > nvme_ng_max(ns->ctrl)))
 			return 1;
 		/* whatever is wrong, it goes through blk-mq */
 		return !!nvme_ng_use_fixed(path, ioucmd, READ_ONCE(sqe->addr),
@@ -377,7 +378,7 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	/* in place: the controller does not look beyond the tail */
 	cmd = &q->sqes[q->sq_tail];
 	cmd->common.opcode = opcode;
-	ret = nvme_ng_prepare(open, path, ioucmd, cmd);
+	ret = nvme_ng_prepare(open, path, ns, ioucmd, sqe, cmd);
 	if (unlikely(ret))
 		goto out_exit;
 

@@ -798,20 +798,14 @@ static int nvme_ng_uring_check(unsigned int issue_flags)
 	return (issue_flags & big) == big ? 0 : -EOPNOTSUPP;
 }
 
-static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
-			     unsigned int issue_flags)
+static int nvme_ng_uring_request(struct nvme_ns *ns,
+				 struct io_uring_cmd *ioucmd,
+				 unsigned int issue_flags)
 {
 	int ret = nvme_ng_uring_check(issue_flags);
 
 	if (unlikely(ret))
 		return ret;
-	if (nvme_ng_is_lean(ioucmd) &&
-	    (issue_flags & (IO_URING_F_IOPOLL | IO_URING_F_UNLOCKED)) ==
-	    IO_URING_F_IOPOLL) {
-		ret = nvme_ng_lean_issue(ns, ioucmd);
-		if (likely(ret <= 0))
-			return ret;
-	}
 	switch (ioucmd->cmd_op) {
 	case NVME_URING_CMD_IO:
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
@@ -828,6 +822,24 @@ static int nvme_ng_uring_cmd(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	default:
 		return -ENOTTY;
 	}
+}
+
+/* In line: the lean path has few instructions. */
+static __always_inline int nvme_ng_uring_cmd(struct nvme_ns *ns,
+					     struct io_uring_cmd *ioucmd,
+					     unsigned int issue_flags)
+{
+	const unsigned int lean = IO_URING_F_SQE128 | IO_URING_F_CQE32 |
+		IO_URING_F_IOPOLL;
+	int ret;
+
+	if ((issue_flags & (lean | IO_URING_F_UNLOCKED)) == lean &&
+	    nvme_ng_is_lean(ioucmd)) {
+		ret = nvme_ng_lean_issue(ns, ioucmd);
+		if (likely(ret <= 0))
+			return ret;
+	}
+	return nvme_ng_uring_request(ns, ioucmd, issue_flags);
 }
 
 static int nvme_ng_poll(struct io_uring_cmd *ioucmd,

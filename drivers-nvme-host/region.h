@@ -442,13 +442,14 @@ static inline int nvme_ng_use_fixed(struct nvme_ng_path *path,
 	u64 offset;
 	int flags;
 
-	user = io_uring_cmd_buf_user(ioucmd, addr, len, path->device, &offset,
+	user = io_uring_cmd_buf_user(ioucmd, addr, len, path->device,
 				     issue_flags);
 	if (IS_ERR_OR_NULL(user))
 		return user ? 1 : -ENOENT;
 	view = container_of(user, struct nvme_ng_fixed, user)->view;
 	if (unlikely(!view))
 		return 1;
+	offset = addr - user->addr;
 	flags = nvme_ng_span(view, offset, len, &cmd->common.dptr);
 	if (unlikely(flags < 0))
 		return 1;

@@ -16,6 +16,7 @@ struct module;
  * @key: whose it is, for a driver of many devices
  * @owner: module of @release
  * @release: lets it go together with the buffer
+ * @addr: where the buffer is in the memory of the program; set by io_uring
  * @next: of io_uring
  *
  * It stays until the buffer was unregistered or replaced in every ring that has
@@ -27,12 +28,13 @@ struct io_uring_buf_user {
 	const void			*key;
 	struct module			*owner;
 	void				(*release)(struct io_uring_buf_user *user);
+	u64				addr;
 	struct io_uring_buf_user	*next;
 };
 
 struct io_uring_buf_user *
 io_uring_cmd_buf_user(struct io_uring_cmd *ioucmd, u64 addr, u32 len,
-		      const void *key, u64 *offset, unsigned int issue_flags);
+		      const void *key, unsigned int issue_flags);
 const struct bio_vec *io_uring_cmd_buf_bvecs(struct io_uring_cmd *ioucmd,
 					     unsigned int *nr);
 int io_uring_cmd_add_buf_user(struct io_uring_cmd *ioucmd,

@@ -14,13 +14,26 @@
 #include "io_uring.h"
 #include "rsrc.h"
 
+static noinline struct io_uring_buf_user *
+io_lock_buf_user(struct io_uring_cmd *ioucmd, u64 addr, u32 len,
+		 const void *key, unsigned int issue_flags)
+{
+	struct io_ring_ctx *ctx = cmd_to_io_kiocb(ioucmd)->ctx;
+	struct io_uring_buf_user *user;
+
+	io_ring_submit_lock(ctx, issue_flags);
+	user = io_uring_cmd_buf_user(ioucmd, addr, len, key,
+				     issue_flags & ~IO_URING_F_UNLOCKED);
+	io_ring_submit_unlock(ctx, issue_flags);
+	return user;
+}
+
 /**
  * io_uring_cmd_buf_user - find what a driver keeps with a command's buffer
  * @ioucmd: a command with IORING_URING_CMD_FIXED
  * @addr: where its data is in the memory of the program
  * @len: bytes of data
  * @key: the user
- * @offset: set to where the data is in the buffer
  * @issue_flags: as io_uring gave them
  *
  * Return: the user, which stays until the command completes; NULL if there is
@@ -28,17 +41,19 @@
  */
 struct io_uring_buf_user *
 io_uring_cmd_buf_user(struct io_uring_cmd *ioucmd, u64 addr, u32 len,
-		      const void *key, u64 *offset, unsigned int issue_flags)
+		      const void *key, unsigned int issue_flags)
 {
-	struct io_mapped_ubuf *imu = io_cmd_buf(cmd_to_io_kiocb(ioucmd),
-						issue_flags);
 	struct io_uring_buf_user *user;
+	struct io_mapped_ubuf *imu;
 
+	if (unlikely(issue_flags & IO_URING_F_UNLOCKED))
+		return io_lock_buf_user(ioucmd, addr, len, key, issue_flags);
+	imu = io_cmd_buf(cmd_to_io_kiocb(ioucmd));
 	if (unlikely(!imu))
 		return ERR_PTR(-EFAULT);
-	*offset = addr - imu->ubuf;
-	if (unlikely(addr < imu->ubuf || len > io_buf_len(imu) ||
-		     *offset > io_buf_len(imu) - len))
+	/* what is before the buffer is far behind it, too */
+	if (unlikely(len > io_buf_len(imu) ||
+		     addr - imu->ubuf > io_buf_len(imu) - len))
 		return ERR_PTR(-EFAULT);
 	/* pairs with io_uring_cmd_add_buf_user() */
 	for (user = smp_load_acquire(&imu->users); user; user = user->next)
@@ -58,7 +73,7 @@ EXPORT_SYMBOL_GPL(io_uring_cmd_buf_user);
 const struct bio_vec *io_uring_cmd_buf_bvecs(struct io_uring_cmd *ioucmd,
 					     unsigned int *nr)
 {
-	struct io_mapped_ubuf *imu = io_cmd_buf(cmd_to_io_kiocb(ioucmd), 0);
+	struct io_mapped_ubuf *imu = io_cmd_buf(cmd_to_io_kiocb(ioucmd));
 
 	*nr = imu->nr_bvecs;
 	return imu->bvec;
@@ -77,11 +92,12 @@ EXPORT_SYMBOL_GPL(io_uring_cmd_buf_bvecs);
 int io_uring_cmd_add_buf_user(struct io_uring_cmd *ioucmd,
 			      struct io_uring_buf_user *user)
 {
-	struct io_mapped_ubuf *imu = io_cmd_buf(cmd_to_io_kiocb(ioucmd), 0);
+	struct io_mapped_ubuf *imu = io_cmd_buf(cmd_to_io_kiocb(ioucmd));
 	struct io_uring_buf_user *first, *u;
 
 	if (!try_module_get(user->owner))
 		return -ENODEV;
+	user->addr = imu->ubuf;
 	/* pairs with the exchange, perhaps of another ring */
 	first = smp_load_acquire(&imu->users);
 	do {

@@ -41,18 +41,19 @@ void active_list(struct active *a, enum nt_via via)
 		nt_fail("%s has no active namespace", a->ctrl->path);
 }
 
-/* Its node. New kernels scan in the background: give them some seconds. */
+/* Its node. New kernels scan in the background: give them some seconds, once. */
 bool active_node(const struct active *a, __u32 nsid, struct nt_dev *node)
 {
 	struct timespec pause = { .tv_nsec = 100000000 };
-	int i;
+	static int pauses = 40;
 
-	for (i = 0; i < 30; i++) {
-		if (nt_find_node(a->ctrl, nsid, node))
-			return true;
+	while (!nt_find_node(a->ctrl, nsid, node)) {
+		if (!pauses)
+			return false;
+		pauses--;
 		nanosleep(&pause, NULL);
 	}
-	return false;
+	return true;
 }
 
 /* The lists per command set hold the same, each namespace in one of them. */

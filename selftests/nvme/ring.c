@@ -21,7 +21,7 @@ int nt_ring_try(struct nt_ring *r, unsigned int entries, unsigned int setup)
 {
 	struct io_uring_params p = {
 		.flags = IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | setup,
-		.sq_thread_idle = 50,
+		.sq_thread_idle = 5,
 	};
 
 	memset(r, 0, sizeof(*r));
@@ -149,7 +149,7 @@ void nt_ring_quiet(struct nt_ring *r)
 	int res;
 
 	nt_eq(r->flying, 0);
-	if (nt_ring_reap(r, 20, &name, &res))
+	if (nt_ring_reap(r, 5, &name, &res))
 		nt_fail("command %u completed, but nothing was in flight", name);
 }
 
