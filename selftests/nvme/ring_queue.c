@@ -19,7 +19,7 @@
 
 #define COUNT		64
 #define PIECE		4096
-#define FEAT_BUF_DMA	(1U << 18)	/* IORING_FEAT_BUF_DMA */
+#define FEAT_BUF_DMA	0x40000	/* IORING_FEAT_BUF_DMA */
 
 struct arg {
 	struct nt_ns *ns;
