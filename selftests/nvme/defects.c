@@ -11,7 +11,11 @@
 
 #include "nvme_test.h"
 
-#define ADMIN_FORMAT	0x80
+#define ADMIN_NS_ATTACHMENT	0x15
+#define ADMIN_FORMAT		0x80
+
+#define LOG_CHANGED_NS		0x04
+#define FEAT_ASYNC_EVENT	0x0b
 
 static bool is_plain_nvm(const struct nt_ns *ns)
 {
@@ -244,6 +248,85 @@ static void format_rescan(struct nt_ns *ns, enum nt_via via)
 	nt_eq(block_size(ns), 512);
 }
 
+/* The namespace's own node may not be there. */
+static int ctrl_admin(struct nt_ns *ns, enum nt_via via,
+		      struct nvme_uring_cmd *cmd, __u64 *result)
+{
+	if (via == NT_IOCTL)
+		return nt_dev_ioctl(ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, cmd,
+				    result);
+	return nt_dev_uring(&ns->ctrl, NVME_URING_CMD_ADMIN, 0, cmd, result);
+}
+
+/* Which events the controller sends: what it was before. */
+static __u64 set_events(struct nt_ns *ns, __u32 events)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_GET_FEATURES,
+		.cdw10 = FEAT_ASYNC_EVENT,
+	};
+	__u64 before;
+
+	nt_status(ctrl_admin(ns, NT_IOCTL, &cmd, &before), NVME_SC_SUCCESS);
+	cmd.opcode = NVME_ADMIN_SET_FEATURES;
+	cmd.cdw11 = events;
+	nt_status(ctrl_admin(ns, NT_IOCTL, &cmd, NULL), NVME_SC_SUCCESS);
+	return before;
+}
+
+/* Attach the namespace to the controllers of the list or detach it. */
+static void attach(struct nt_ns *ns, enum nt_via via, const void *list,
+		   bool detach)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = ADMIN_NS_ATTACHMENT,
+		.nsid = ns->nsid,
+		.addr = (uintptr_t)list,
+		.data_len = NT_PAGE,
+		.cdw10 = detach,
+	};
+
+	nt_status(ctrl_admin(ns, via, &cmd, NULL), NVME_SC_SUCCESS);
+}
+
+/*
+ * The node has gone, or come, once Namespace Attachment has completed, also
+ * when the controller sends no event.
+ */
+static void attach_rescan(struct nt_ns *ns, enum nt_via via)
+{
+	struct nvme_uring_cmd log = {
+		.opcode = NVME_ADMIN_GET_LOG,
+		.addr = (uintptr_t)nt_alloc(NT_PAGE, 0),
+		.data_len = NT_PAGE,
+		.cdw10 = LOG_CHANGED_NS | (NT_PAGE / 4 - 1) << 16,
+	};
+	unsigned char *list = nt_alloc(NT_PAGE, 0), id[NT_PAGE];
+	bool there, back;
+	__u64 events;
+
+	nt_status(nt_identify(ns->ctrl.fd, NVME_ID_CNS_CTRL, 0, 0, id),
+		  NVME_SC_SUCCESS);
+	if (!(id[256] & 8))
+		nt_skip("no namespace management");
+	memset(list, 0, NT_PAGE);
+	list[0] = 1;
+	memcpy(list + 2, id + 78, 2);
+	events = set_events(ns, 0);
+	nt_close(&ns->dev);
+	attach(ns, via, list, true);
+	there = nt_find_node(&ns->ctrl, ns->nsid, &ns->dev);
+	if (there)
+		nt_close(&ns->dev);
+	attach(ns, via, list, false);
+	back = nt_find_node(&ns->ctrl, ns->nsid, &ns->dev);
+	/* what has changed is no news when events are sent again */
+	nt_status(ctrl_admin(ns, NT_IOCTL, &log, NULL), NVME_SC_SUCCESS);
+	set_events(ns, events);
+	nt_eq(there, false);
+	nt_eq(back, true);
+}
+
 static const struct {
 	const char *name;
 	bool (*fits)(const struct nt_ns *ns);
@@ -254,7 +337,8 @@ static const struct {
 	{ "short_read", is_prp_only, short_read },
 	{ "kv_delete", is_kv, kv_delete },
 	{ "no_path", is_lone_head, no_path },
-	/* leaves the kernel with a wrong idea of the namespace */
+	/* leave the kernel with a wrong idea of the namespace */
+	{ "attach_rescan", is_prp_only, attach_rescan },
 	{ "format_rescan", is_prp_only, format_rescan },
 };
 
