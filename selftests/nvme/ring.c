@@ -21,7 +21,7 @@ int nt_ring_try(struct nt_ring *r, unsigned int entries, unsigned int setup)
 {
 	struct io_uring_params p = {
 		.flags = IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | setup,
-		.sq_thread_idle = 5,
+		.sq_thread_idle = 1,
 	};
 
 	memset(r, 0, sizeof(*r));
