@@ -255,8 +255,8 @@ static void run_scalar(void *arg)
 	struct target *t = arg;
 	struct nt_ns *ns = t->ns;
 	__u32 align = alignment(ns), max = nt_place_max(ns);
-	/* who sends a command does not matter for where its data is */
-	bool little = t->mode->setup & IORING_SETUP_SQPOLL;
+	/* who sends a command, or reaps it, does not matter for its data */
+	bool little = t->mode->setup & ~IORING_SETUP_IOPOLL;
 	struct handles h;
 	int kind;
 
