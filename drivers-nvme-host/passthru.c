@@ -441,23 +441,32 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 		.iov_len	= args->data_len,
 	};
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u32 offset, len = args->data_len, moved = len;
+	u32 offset, len, moved;
 	struct page *page;
 	int ret;
 
-	if (!ns || args->vec || args->metadata || !len ||
-	    (!args->addr && !args->fixed) ||
-	    len > min_t(u64, nvme_ng_max(ctrl), NVME_NG_PIECE_MAX))
+	if (!ns || args->metadata || (args->vec && args->data_len != 1))
 		return 1;
+	if (args->vec) {
+		ret = nvme_ng_copy_iov(args, &iov);
+		if (ret)
+			return ret;
+	}
+	if (!iov.iov_len || (!iov.iov_base && !args->fixed) ||
+	    iov.iov_len > min_t(u64, nvme_ng_max(ctrl), NVME_NG_PIECE_MAX))
+		return 1;
+	len = iov.iov_len;
+	moved = len;
 #ifdef NVME_NG_FIXED
-	if (args->fixed && !nvme_ng_map_fixed(ns, args->fixed, args->addr, len,
-					      cmd, args->issue_flags)) {
+	if (args->fixed && !nvme_ng_map_fixed(ns, args->fixed,
+					      (uintptr_t)iov.iov_base, len, cmd,
+					      args->issue_flags)) {
 		pdu->data = NVME_NG_REGION;
 		pdu->epoch = NULL;
 		return 0;
 	}
 #endif
-	if ((args->addr | len) & nvme_ng_align_mask(ctrl, sgl))
+	if (((uintptr_t)iov.iov_base | len) & nvme_ng_align_mask(ctrl, sgl))
 		return 1;
 	ret = nvme_ng_check_length(ns, cmd, sgl, &moved, 0);
 	if (ret)
