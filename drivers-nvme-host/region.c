@@ -522,8 +522,9 @@ out_unlock:
  * have an address there, so a list whose very last entry comes first in a page
  * of the one is taken from the other, where it does not.
  */
-static void nvme_ng_span_prps(const struct nvme_ng_view *view, u64 at, u32 len,
-			      union nvme_data_ptr *dptr)
+static __always_inline void nvme_ng_span_prps(const struct nvme_ng_view *view,
+					      u64 at, u32 len,
+					      union nvme_data_ptr *dptr)
 {
 	u32 first = at / NVME_CTRL_PAGE_SIZE;
 	u32 last = (at + len - 1) / NVME_CTRL_PAGE_SIZE;
@@ -645,6 +646,26 @@ static bool nvme_ng_is_exact(struct nvme_ns *ns, const struct nvme_command *cmd,
 		(csi == NVME_CSI_NVM || csi == NVME_CSI_ZNS);
 }
 
+/* As nvme_ng_use_prps(), for any command. */
+static noinline int nvme_ng_use_checked(struct nvme_ns *ns,
+					const struct nvme_ng_view *view,
+					u64 offset, u32 len, u32 meta_len,
+					struct nvme_command *cmd)
+{
+	bool block = cmd->common.flags & NVME_CMD_SGL_METABUF;
+	int ret;
+
+	ret = nvme_ng_exceeds(ns, cmd, block, &len, meta_len);
+	if (ret || block)
+		return ret;
+	if (len)
+		nvme_ng_span_prps(view, view->offset + offset, len,
+				  &cmd->common.dptr);
+	else
+		nvme_ng_describe_nothing(false, cmd);
+	return 0;
+}
+
 /**
  * nvme_ng_use_prps - fill in the rest of a command with data in a region
  * @ns: the namespace
@@ -660,19 +681,10 @@ int nvme_ng_use_prps(struct nvme_ns *ns, const struct nvme_ng_view *view,
 		     u64 offset, u32 len, u32 meta_len,
 		     struct nvme_command *cmd)
 {
-	bool block = cmd->common.flags & NVME_CMD_SGL_METABUF;
-	int ret;
-
-	if (!nvme_ng_is_exact(ns, cmd, len)) {
-		ret = nvme_ng_exceeds(ns, cmd, block, &len, meta_len);
-		if (ret || block)
-			return ret;
-	}
-	if (len)
-		nvme_ng_span_prps(view, view->offset + offset, len,
-				  &cmd->common.dptr);
-	else
-		nvme_ng_describe_nothing(false, cmd);
+	/* in the common case nothing is called, so nothing has to be saved */
+	if (unlikely(!nvme_ng_is_exact(ns, cmd, len)))
+		return nvme_ng_use_checked(ns, view, offset, len, meta_len, cmd);
+	nvme_ng_span_prps(view, view->offset + offset, len, &cmd->common.dptr);
 	return 0;
 }
 
