@@ -248,16 +248,6 @@ static void format_rescan(struct nt_ns *ns, enum nt_via via)
 	nt_eq(block_size(ns), 512);
 }
 
-/* The namespace's own node may not be there. */
-static int ctrl_admin(struct nt_ns *ns, enum nt_via via,
-		      struct nvme_uring_cmd *cmd, __u64 *result)
-{
-	if (via == NT_IOCTL)
-		return nt_dev_ioctl(ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, cmd,
-				    result);
-	return nt_dev_uring(&ns->ctrl, NVME_URING_CMD_ADMIN, 0, cmd, result);
-}
-
 /* Which events the controller sends: what it was before. */
 static __u64 set_events(struct nt_ns *ns, __u32 events)
 {
@@ -267,10 +257,12 @@ static __u64 set_events(struct nt_ns *ns, __u32 events)
 	};
 	__u64 before;
 
-	nt_status(ctrl_admin(ns, NT_IOCTL, &cmd, &before), NVME_SC_SUCCESS);
+	nt_status(nt_dev_ioctl(ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, &cmd,
+			       &before), NVME_SC_SUCCESS);
 	cmd.opcode = NVME_ADMIN_SET_FEATURES;
 	cmd.cdw11 = events;
-	nt_status(ctrl_admin(ns, NT_IOCTL, &cmd, NULL), NVME_SC_SUCCESS);
+	nt_status(nt_dev_ioctl(ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
+		  NVME_SC_SUCCESS);
 	return before;
 }
 
@@ -285,8 +277,15 @@ static void attach(struct nt_ns *ns, enum nt_via via, const void *list,
 		.data_len = NT_PAGE,
 		.cdw10 = detach,
 	};
+	int ret;
 
-	nt_status(ctrl_admin(ns, via, &cmd, NULL), NVME_SC_SUCCESS);
+	/* the namespace's own node may not be there */
+	if (via == NT_IOCTL)
+		ret = nt_dev_ioctl(ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, &cmd,
+				   NULL);
+	else
+		ret = nt_admin(ns, via, &cmd, NULL);
+	nt_status(ret, NVME_SC_SUCCESS);
 }
 
 /*
@@ -321,7 +320,8 @@ static void attach_rescan(struct nt_ns *ns, enum nt_via via)
 	attach(ns, via, list, false);
 	back = nt_find_node(&ns->ctrl, ns->nsid, &ns->dev);
 	/* what has changed is no news when events are sent again */
-	nt_status(ctrl_admin(ns, NT_IOCTL, &log, NULL), NVME_SC_SUCCESS);
+	nt_status(nt_dev_ioctl(ns->ctrl.fd, NVME_IOCTL_ADMIN64_CMD, &log, NULL),
+		  NVME_SC_SUCCESS);
 	set_events(ns, events);
 	nt_eq(there, false);
 	nt_eq(back, true);
