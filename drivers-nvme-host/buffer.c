@@ -17,55 +17,63 @@
 #define NVME_NG_LIST_SGLS	(NVME_NG_LIST_BYTES / sizeof(struct nvme_sgl_desc))
 #define NVME_NG_LIST_PRPS	(NVME_NG_LIST_BYTES / sizeof(__le64))
 
-/* enough for 128 KiB in pages, an eighth to clear */
-#define NVME_NG_SMALL_BYTES	512
-
 /* pages pinned at a time */
 #define NVME_NG_PIN_BATCH	32
 
 static void nvme_ng_table_free(struct nvme_ng_buf *buf, struct scatterlist *sg)
 {
-	if (sg != &buf->one)
+	if (sg != buf->few)
 		kvfree(sg);
 }
 
-/* Where the next piece of memory goes to, and what is known of it. */
+/* Where the next piece of memory goes to. */
 struct nvme_ng_cursor {
 	struct nvme_ng_buf	*buf;
-	struct scatterlist	*last;
-	phys_addr_t		end;	/* of @last */
-	unsigned int		max;	/* pieces that there may be */
+	phys_addr_t		end;	/* of the last one */
+	unsigned int		room;	/* elements of the table */
+	const struct iovec	*iov;	/* all segments */
+	unsigned int		nr;	/* of @iov */
+	u64			max;	/* bytes that they may have */
 };
 
-/* A second piece: a table takes the place of the only element. */
-static struct scatterlist *nvme_ng_table(struct nvme_ng_cursor *at)
+/* The table is full: one for every page takes its place. */
+static int nvme_ng_table_grow(struct nvme_ng_cursor *at)
 {
 	struct nvme_ng_buf *buf = at->buf;
 	struct scatterlist *sg;
+	unsigned int i, pages = 0;
+	u64 left = at->max;
 
+	/* what is too long has not been looked at yet */
+	for (i = 0; i < at->nr && at->iov[i].iov_len <= left; i++) {
+		left -= at->iov[i].iov_len;
+		pages += DIV_ROUND_UP(offset_in_page(at->iov[i].iov_base) +
+				      at->iov[i].iov_len, PAGE_SIZE);
+	}
+	/* only what is not of user memory comes in less than pages */
+	at->room = max(pages, 2 * at->room);
 	/* one array whatever its size: the device does not look at it */
-	sg = kvmalloc_array(at->max, sizeof(*sg), GFP_KERNEL);
+	sg = kvmalloc_array(at->room, sizeof(*sg), GFP_KERNEL);
 	if (!sg)
-		return NULL;
-	sg[0] = buf->one;
+		return -ENOMEM;
+	memcpy(sg, buf->user, buf->nr_user * sizeof(*sg));
+	nvme_ng_table_free(buf, buf->user);
 	buf->user = sg;
-	return sg;
+	return 0;
 }
 
-/*
- * Append a piece of memory.  The table is allocated once there is a second
- * one: memory is often contiguous.
- */
+/* Append a piece of memory, which is often next to the one before. */
 static __always_inline int nvme_ng_add(struct nvme_ng_cursor *at,
 				       struct page *page, unsigned int offset,
 				       u32 len)
 {
 	phys_addr_t phys = page_to_phys(page) + offset;
 	struct nvme_ng_buf *buf = at->buf;
-	struct scatterlist *sg = at->last;
+	struct scatterlist *sg;
+	int ret;
 
-	if (sg && phys == at->end) {
-		sg->length += len;
+	if (phys == at->end && buf->nr_user) {
+		buf->user[buf->nr_user - 1].length += len;
 		at->end += len;
 		/* two segments meet within a page: it was pinned for each */
 		if (buf->pinned && offset)
@@ -73,22 +81,17 @@ static __always_inline int nvme_ng_add(struct nvme_ng_cursor *at,
 		return 0;
 	}
 
-	if (!sg) {
-		sg = &buf->one;
-		buf->user = sg;
-	} else {
-		if (sg == &buf->one) {
-			sg = nvme_ng_table(at);
-			if (!sg)
-				return -ENOMEM;
-		}
-		sg++;
+	if (buf->nr_user)
+		buf->seams |= at->end | phys;
+	if (unlikely(buf->nr_user == at->room)) {
+		ret = nvme_ng_table_grow(at);
+		if (ret)
+			return ret;
 	}
+	sg = &buf->user[buf->nr_user++];
 	memset(sg, 0, sizeof(*sg));
 	sg_set_page(sg, page, len, offset);
-	at->last = sg;
 	at->end = phys + len;
-	buf->nr_user++;
 	return 0;
 }
 
@@ -127,21 +130,16 @@ static int nvme_ng_pin(struct nvme_ng_cursor *at, const struct iovec *iov)
 	return 0;
 }
 
-/* Find the part of a registered buffer that @iov names: *@offset into *@bv. */
+/* Find the part of a registered buffer that @iov names. */
 static int nvme_ng_find_fixed(enum dma_data_direction dir,
 			      const struct iovec *iov,
 			      struct io_uring_cmd *ioucmd,
-			      unsigned int issue_flags,
-			      const struct bio_vec **bv, size_t *offset)
+			      unsigned int issue_flags, struct iov_iter *iter)
 {
-	struct iov_iter iter;
-	int ret;
+	int ret = nvme_ng_import_fixed((uintptr_t)iov->iov_base, iov->iov_len,
+				       dir == DMA_TO_DEVICE ? WRITE : READ,
+				       iter, ioucmd, issue_flags);
 
-	ret = nvme_ng_import_fixed((uintptr_t)iov->iov_base, iov->iov_len,
-				   dir == DMA_TO_DEVICE ? WRITE : READ,
-				   &iter, ioucmd, issue_flags);
-	*bv = iter.bvec;
-	*offset = iter.iov_offset;
 	return min(ret, 0);
 }
 
@@ -162,28 +160,21 @@ int nvme_ng_fixed_piece(const struct iovec *iov, enum dma_data_direction dir,
 			struct page **page, u32 *offset)
 {
 	const struct bio_vec *bv;
+	struct iov_iter iter;
 	size_t at;
 	int ret;
 
-	ret = nvme_ng_find_fixed(dir, iov, ioucmd, issue_flags, &bv, &at);
+	ret = nvme_ng_find_fixed(dir, iov, ioucmd, issue_flags, &iter);
 	if (ret)
 		return ret;
+	bv = iter.bvec;
+	at = iter.iov_offset;
 	if (bv->bv_len - at < iov->iov_len)
 		return 1;
 	at += bv->bv_offset;
 	*page = bv->bv_page + at / PAGE_SIZE;
 	*offset = at % PAGE_SIZE;
 	return 0;
-}
-
-static unsigned int nvme_ng_count_bvecs(const struct bio_vec *bv, size_t offset,
-					size_t left)
-{
-	unsigned int nr = 0;
-
-	for (left += offset; left; bv++, nr++)
-		left -= min_t(size_t, left, bv->bv_len);
-	return nr;
 }
 
 static int nvme_ng_add_bvecs(struct nvme_ng_cursor *at,
@@ -209,60 +200,56 @@ static int nvme_ng_add_bvecs(struct nvme_ng_cursor *at,
  * @buf: the buffer, as nvme_ng_buf_init() left it
  * @iov: segments; one of length 0 is passed over
  * @nr: number of segments
+ * @max: bytes that there may be, no more than fit u32
  * @ioucmd: io_uring command whose registered buffer @iov is in, or NULL for
  *	memory of the current process
  * @issue_flags: as io_uring gave them
  *
- * The caller has checked that the total length fits u32.  Process context.
+ * Process context.
  *
- * Return: 0; -EFAULT if the memory is not there or may not be used that way;
- * -ENOMEM.  On error @buf holds nothing.
+ * Return: 0; -EINVAL if there is more than @max; -EFAULT if the memory is not
+ * there or may not be used that way; -ENOMEM.  On error @buf holds nothing.
  */
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
-		       unsigned int nr, struct io_uring_cmd *ioucmd,
+		       unsigned int nr, u64 max, struct io_uring_cmd *ioucmd,
 		       unsigned int issue_flags)
 {
-	struct nvme_ng_cursor at = { .buf = buf };
-	const struct bio_vec *bv;
-	size_t offset;
+	struct nvme_ng_cursor at = {
+		.buf	= buf,
+		.room	= buf->nr_few,
+		.iov	= iov,
+		.nr	= nr,
+		.max	= max,
+	};
+	struct iov_iter iter;
 	unsigned int i;
 	int ret = 0;
 
 	buf->pinned = !ioucmd;
-	for (i = 0; i < nr; i++) {
-		if (!iov[i].iov_len)
-			continue;
-		if (ioucmd) {
-			ret = nvme_ng_find_fixed(buf->dir, &iov[i], ioucmd,
-						 issue_flags, &bv, &offset);
-			if (ret)
-				return ret;
-			at.max += nvme_ng_count_bvecs(bv, offset,
-						      iov[i].iov_len);
-		} else {
-			at.max += DIV_ROUND_UP(offset_in_page(iov[i].iov_base) +
-					       iov[i].iov_len, PAGE_SIZE);
-		}
-		buf->len += iov[i].iov_len;
-	}
-
+	buf->user = buf->few;
 	for (i = 0; !ret && i < nr; i++) {
-		if (!iov[i].iov_len)
+		size_t len = iov[i].iov_len;
+
+		if (!len)
 			continue;
+		if (len > max) {
+			ret = -EINVAL;
+			break;
+		}
+		max -= len;
+		buf->len += len;
 		if (!ioucmd) {
 			ret = nvme_ng_pin(&at, &iov[i]);
 			continue;
 		}
-		/* one segment: what was found above still holds */
-		if (nr > 1)
-			ret = nvme_ng_find_fixed(buf->dir, &iov[i], ioucmd,
-						 issue_flags, &bv, &offset);
+		ret = nvme_ng_find_fixed(buf->dir, &iov[i], ioucmd,
+					 issue_flags, &iter);
 		if (!ret)
-			ret = nvme_ng_add_bvecs(&at, bv, offset,
-						iov[i].iov_len);
+			ret = nvme_ng_add_bvecs(&at, iter.bvec,
+						iter.iov_offset, len);
 	}
-	if (at.last)
-		sg_mark_end(at.last);
+	if (buf->nr_user)
+		sg_mark_end(&buf->user[buf->nr_user - 1]);
 	if (ret)
 		nvme_ng_buf_release(buf, false);
 	return ret;
@@ -281,7 +268,7 @@ static int nvme_ng_bounce(struct nvme_ng_buf *buf, bool contig)
 	if (!buf->bounce)
 		return -ENOMEM;
 
-	/* @one may be the element of the user already */
+	/* @few are of the user already */
 	sg = kvmalloc_array(nr, sizeof(*sg), GFP_KERNEL);
 	if (!sg) {
 		kvfree(buf->bounce);
@@ -307,21 +294,16 @@ static int nvme_ng_bounce(struct nvme_ng_buf *buf, bool contig)
 }
 
 /* Can the device take the memory of the user as it is? */
-static bool nvme_ng_fits(struct nvme_ng_buf *buf, u32 align_mask, u32 gap_mask,
-			 bool contig)
+static bool nvme_ng_fits(const struct nvme_ng_buf *buf, u32 align_mask,
+			 u32 gap_mask, bool contig)
 {
-	const struct scatterlist *sg = buf->user, *last;
-	unsigned int all = 0, gaps = 0;
+	const struct scatterlist *first = buf->user, *last;
 
 	if (buf->dev_len > buf->len || (contig && buf->nr_user > 1))
 		return false;
-	last = sg + buf->nr_user - 1;
-	for (; sg < last; sg++) {
-		all |= sg->offset | sg->length;
-		gaps |= (sg->offset + sg->length) | sg[1].offset;
-	}
-	all |= last->offset | last->length;
-	return !(all & align_mask) && !(gaps & gap_mask);
+	last = first + buf->nr_user - 1;
+	return !(buf->seams & (align_mask | gap_mask)) &&
+		!((first->offset | (last->offset + last->length)) & align_mask);
 }
 
 /**
@@ -442,24 +424,28 @@ int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy)
 
 /*
  * Descriptor memory comes from pools of the device that live until the driver
- * is unbound, after the last request has ended.
+ * is unbound, after the last request has ended.  What is not needed is cleared
+ * all the same: 64 KiB and 128 KiB in pages have sizes of their own.
  */
+static const unsigned int nvme_ng_pool_bytes[] = { 256, 512, NVME_NG_LIST_BYTES };
+
 struct nvme_ng_pools {
-	struct dma_pool	*page;
-	struct dma_pool	*small;
+	struct dma_pool	*pool[ARRAY_SIZE(nvme_ng_pool_bytes)];
 };
 
 static void nvme_ng_pools_destroy(struct device *dev, void *res)
 {
 	struct nvme_ng_pools *p = res;
+	unsigned int i;
 
-	dma_pool_destroy(p->page);
-	dma_pool_destroy(p->small);
+	for (i = 0; i < ARRAY_SIZE(p->pool); i++)
+		dma_pool_destroy(p->pool[i]);
 }
 
 static struct nvme_ng_pools *nvme_ng_pools(struct device *dev)
 {
 	struct nvme_ng_pools *p, new;
+	unsigned int i;
 
 	p = devres_find(dev, nvme_ng_pools_destroy, NULL, NULL);
 	if (p)
@@ -468,61 +454,75 @@ static struct nvme_ng_pools *nvme_ng_pools(struct device *dev)
 	p = devres_alloc(nvme_ng_pools_destroy, sizeof(*p), GFP_KERNEL);
 	if (!p)
 		return NULL;
-	p->page = dma_pool_create("nvme-ng", dev, NVME_NG_LIST_BYTES,
-				  NVME_CTRL_PAGE_SIZE, 0);
-	p->small = dma_pool_create("nvme-ng small", dev, NVME_NG_SMALL_BYTES,
-				   NVME_NG_SMALL_BYTES, 0);
-	if (!p->page || !p->small) {
-		nvme_ng_pools_destroy(dev, p);
-		devres_free(p);
-		return NULL;
+	for (i = 0; i < ARRAY_SIZE(p->pool); i++) {
+		p->pool[i] = dma_pool_create("nvme-ng", dev,
+					     nvme_ng_pool_bytes[i],
+					     nvme_ng_pool_bytes[i], 0);
+		if (!p->pool[i]) {
+			nvme_ng_pools_destroy(dev, p);
+			devres_free(p);
+			return NULL;
+		}
 	}
 	new = *p;
 	/* another command may have been first: @p is freed, not released */
 	p = devres_get(dev, p, NULL, NULL);
-	if (p->page != new.page)
+	if (p->pool[0] != new.pool[0])
 		nvme_ng_pools_destroy(dev, &new);
 	return p;
 }
 
 /* Room for @bytes of descriptors, or a page of them. */
 static struct nvme_ng_list *nvme_ng_new_list(struct device *dev, size_t bytes,
-					     struct nvme_ng_list **lists)
+					     struct nvme_ng_list *first)
 {
 	struct nvme_ng_pools *p = nvme_ng_pools(dev);
-	struct nvme_ng_list *l;
+	struct nvme_ng_list *l = first;
+	unsigned int i = 0;
 
 	if (!p)
 		return NULL;
-	l = kmalloc_obj(*l);
-	if (!l)
-		return NULL;
-	l->pool = bytes <= NVME_NG_SMALL_BYTES ? p->small : p->page;
+	if (first->desc) {
+		l = kmalloc_obj(*l);
+		if (!l)
+			return NULL;
+	}
+	while (bytes > nvme_ng_pool_bytes[i] && i < ARRAY_SIZE(p->pool) - 1)
+		i++;
+	l->pool = p->pool[i];
 	l->desc = dma_pool_alloc(l->pool, GFP_KERNEL, &l->dma);
+	if (l == first)
+		return l->desc ? l : NULL;
 	if (!l->desc) {
 		kfree(l);
 		return NULL;
 	}
-	l->next = *lists;
-	*lists = l;
+	l->next = first->next;
+	first->next = l;
 	return l;
 }
 
 /**
  * nvme_ng_free_lists - free the descriptor memory of a command
- * @list: the last one, or NULL
+ * @first: what the command has; there is none afterwards
  *
  * Any context, before the request ends.
  */
-void nvme_ng_free_lists(struct nvme_ng_list *list)
+void nvme_ng_free_lists(struct nvme_ng_list *first)
 {
-	while (list) {
-		struct nvme_ng_list *next = list->next;
+	struct nvme_ng_list *l = first, *next;
 
-		dma_pool_free(list->pool, list->desc, list->dma);
-		kfree(list);
-		list = next;
-	}
+	if (!first->desc)
+		return;
+	do {
+		next = l->next;
+		dma_pool_free(l->pool, l->desc, l->dma);
+		if (l != first)
+			kfree(l);
+		l = next;
+	} while (l);
+	first->desc = NULL;
+	first->next = NULL;
 }
 
 /**
@@ -551,7 +551,7 @@ void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
 
 /* NVM Express Base specification, Scatter Gather List */
 static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
-		       struct nvme_sgl_desc *slot, struct nvme_ng_list **lists)
+		       struct nvme_sgl_desc *slot, struct nvme_ng_list *lists)
 {
 	unsigned int left = buf->nr_dma;
 	struct scatterlist *sg = buf->dev;
@@ -586,7 +586,7 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 
 /* NVM Express Base specification, Physical Region Page Entry and List */
 static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
-		       struct nvme_command *cmd, struct nvme_ng_list **lists)
+		       struct nvme_command *cmd, struct nvme_ng_list *lists)
 {
 	struct scatterlist *sg = buf->dev;
 	dma_addr_t addr = sg_dma_address(sg);
@@ -635,13 +635,13 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
  * @len: bytes that the device moves, if @sgl is false
  * @sgl: describe it as a Scatter Gather List, which carries its length
  * @cmd: the command, in place
- * @lists: where the descriptor memory is kept for nvme_ng_free_lists()
+ * @lists: the first of the descriptor memory, for nvme_ng_free_lists()
  *
  * Return: 0 or -ENOMEM.
  */
 int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 		     bool sgl, struct nvme_command *cmd,
-		     struct nvme_ng_list **lists)
+		     struct nvme_ng_list *lists)
 {
 	BUILD_BUG_ON(sizeof(struct nvme_sgl_desc) != 16);
 

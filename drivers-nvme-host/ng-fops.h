@@ -15,6 +15,8 @@ struct io_uring_cmd;
 extern const struct attribute_group *nvme_ng_ns_groups[];
 extern const struct attribute_group *nvme_ng_head_groups[];
 
+int nvme_ng_init(void);
+void nvme_ng_exit(void);
 void nvme_ng_release(struct file *file);
 int nvme_ng_chr_release(struct inode *inode, struct file *file);
 long nvme_ng_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg);

@@ -28,8 +28,8 @@ enum {
 
 /**
  * struct nvme_ng_list - descriptor memory of a command
- * @next: what was used before this one
- * @desc: SGL descriptors or PRP entries
+ * @next: more of it
+ * @desc: SGL descriptors or PRP entries; NULL in the first one: there is none
  * @dma: address of @desc for the device
  * @pool: where @desc is from
  */
@@ -44,7 +44,6 @@ struct nvme_ng_list {
  * struct nvme_ng_buf - a user buffer of one command, data or metadata
  * @user: the pages of the user, an array
  * @dev: what the device sees: @user, or pages of the kernel
- * @one: the only element of @user where that is enough
  * @nr_user: elements of @user in use
  * @nr_dev: elements of @dev in use
  * @nr_dma: elements of @dev with an address for the device, once @mapped
@@ -55,6 +54,9 @@ struct nvme_ng_list {
  * @pinned: @user holds a pin on each page; otherwise io_uring does
  * @mapped: @dev is mapped for DMA
  * @premapped: by a region, which also has the pages: @nr_user is 0
+ * @seams: any bit of an address where two elements of @user meet
+ * @few: elements that need no allocation
+ * @nr_few: number of them
  *
  * Owned by one command.  The mapping ends before the request does, so that
  * it never outlives the device; the pages are let go in task context after.
@@ -62,7 +64,6 @@ struct nvme_ng_list {
 struct nvme_ng_buf {
 	struct scatterlist	*user;
 	struct scatterlist	*dev;
-	struct scatterlist	one;
 	unsigned int		nr_user;
 	unsigned int		nr_dev;
 	unsigned int		nr_dma;
@@ -73,11 +74,16 @@ struct nvme_ng_buf {
 	bool			pinned;
 	bool			mapped;
 	bool			premapped;
+	u32			seams;
+	struct scatterlist	*few;
+	unsigned int		nr_few;
 };
 
 /* field by field: most of the structure needs no value yet */
 static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf,
-				    enum dma_data_direction dir)
+				    enum dma_data_direction dir,
+				    struct scatterlist *few,
+				    unsigned int nr_few)
 {
 	buf->dir = dir;
 	buf->user = NULL;
@@ -89,6 +95,9 @@ static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf,
 	buf->pinned = false;
 	buf->mapped = false;
 	buf->premapped = false;
+	buf->seams = 0;
+	buf->few = few;
+	buf->nr_few = nr_few;
 }
 
 /* Pin pages of the current process: how many, at least 1, or an errno. */
@@ -103,7 +112,7 @@ static inline int nvme_ng_pin_pages(const void __user *addr, int nr,
 }
 
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
-		       unsigned int nr, struct io_uring_cmd *ioucmd,
+		       unsigned int nr, u64 max, struct io_uring_cmd *ioucmd,
 		       unsigned int issue_flags);
 int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 		    u32 align_mask, u32 gap_mask, bool contig);
@@ -117,7 +126,7 @@ void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
 			  struct nvme_command *cmd);
 int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 		     bool sgl, struct nvme_command *cmd,
-		     struct nvme_ng_list **lists);
+		     struct nvme_ng_list *list);
 void nvme_ng_free_lists(struct nvme_ng_list *list);
 
 static inline void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr,

@@ -19,28 +19,69 @@
 #include <linux/slab.h>
 #include "region.h"
 
-/* segments of a vectored command that need no allocation */
-#define NVME_NG_FAST_IOV	8
+/* what needs no allocation: 128 KiB in pages, segments, pieces of metadata */
+#define NVME_NG_FEW_DATA	32
+#define NVME_NG_FEW_IOV		32
+#define NVME_NG_FEW_META	2
 
 /**
  * struct nvme_ng_cmd - a command in flight
  * @dev: the device that the buffers are mapped for
  * @data: data buffer
  * @meta: separate metadata buffer
- * @lists: descriptor memory
+ * @lists: descriptor memory, the first of it
  * @epoch: keeps the regions that the buffers are in, or NULL
  * @result: dwords 0 and 1 of the completion
  * @status: NVMe status, or a negative errno
+ * @few_data: for @data
+ * @few_meta: for @meta
+ * @few_iov: the segments of a vectored command while it is made
  */
 struct nvme_ng_cmd {
 	struct device		*dev;
 	struct nvme_ng_buf	data;
 	struct nvme_ng_buf	meta;
-	struct nvme_ng_list	*lists;
+	struct nvme_ng_list	lists;
 	struct nvme_ng_epoch	*epoch;
 	u64			result;
 	int			status;
+	struct scatterlist	few_data[NVME_NG_FEW_DATA];
+	struct scatterlist	few_meta[NVME_NG_FEW_META];
+	struct iovec		few_iov[NVME_NG_FEW_IOV];
 };
+
+static struct kmem_cache *nvme_ng_cmds;
+
+/* Not cleared for each command; there is no descriptor memory in a free one. */
+static void nvme_ng_cmd_construct(void *nc)
+{
+	memset(nc, 0, sizeof(struct nvme_ng_cmd));
+}
+
+/**
+ * nvme_ng_init - allocate what all controllers share
+ *
+ * When the module is loaded.  Return: 0 or -ENOMEM.
+ */
+int nvme_ng_init(void)
+{
+	nvme_ng_cmds = kmem_cache_create_usercopy("nvme_ng_cmd",
+						  sizeof(struct nvme_ng_cmd), 0, 0,
+						  offsetof(struct nvme_ng_cmd, few_iov),
+						  sizeof_field(struct nvme_ng_cmd, few_iov),
+						  nvme_ng_cmd_construct);
+	return nvme_ng_cmds ? 0 : -ENOMEM;
+}
+
+/**
+ * nvme_ng_exit - free it again
+ *
+ * When the module is removed, or failed to load after nvme_ng_init().
+ */
+void nvme_ng_exit(void)
+{
+	kmem_cache_destroy(nvme_ng_cmds);
+}
 
 #define NVME_NG_PIECE_MAX	0x100000U
 
@@ -85,8 +126,7 @@ static void nvme_ng_cmd_end(struct nvme_ng_cmd *nc)
 {
 	nvme_ng_buf_unmap(&nc->data, nc->dev);
 	nvme_ng_buf_unmap(&nc->meta, nc->dev);
-	nvme_ng_free_lists(nc->lists);
-	nc->lists = NULL;
+	nvme_ng_free_lists(&nc->lists);
 	if (nc->epoch)
 		nvme_ng_leave(nc->epoch);
 	nc->epoch = NULL;
@@ -141,28 +181,21 @@ static int nvme_ng_copy_iov(const struct nvme_ng_args *args, struct iovec *iov)
 static int nvme_ng_import_vec(struct nvme_ng_cmd *nc,
 			      const struct nvme_ng_args *args, u64 max)
 {
-	struct iovec fast[NVME_NG_FAST_IOV], *iov = fast;
-	u64 len = 0;
-	u32 i;
+	struct iovec *iov = nc->few_iov;
 	int ret;
 
 	if (args->data_len > UIO_MAXIOV)
 		return -EINVAL;
-	if (args->data_len > NVME_NG_FAST_IOV) {
+	if (args->data_len > NVME_NG_FEW_IOV) {
 		iov = kmalloc_array(args->data_len, sizeof(*iov), GFP_KERNEL);
 		if (!iov)
 			return -ENOMEM;
 	}
 	ret = nvme_ng_copy_iov(args, iov);
-	for (i = 0; !ret && i < args->data_len; i++) {
-		if (iov[i].iov_len > max - len)
-			ret = -EINVAL;
-		len += iov[i].iov_len;
-	}
 	if (!ret)
-		ret = nvme_ng_buf_import(&nc->data, iov, args->data_len,
+		ret = nvme_ng_buf_import(&nc->data, iov, args->data_len, max,
 					 args->fixed, args->issue_flags);
-	if (iov != fast)
+	if (iov != nc->few_iov)
 		kfree(iov);
 	return ret;
 }
@@ -176,11 +209,9 @@ static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
 		return 0;
 	if (args->vec)
 		return nvme_ng_import_vec(nc, args, max);
-	if (args->data_len > max)
-		return -EINVAL;
 	iov.iov_base = nvme_ng_ptr(args, args->addr);
 	iov.iov_len = args->data_len;
-	return nvme_ng_buf_import(&nc->data, &iov, 1, args->fixed,
+	return nvme_ng_buf_import(&nc->data, &iov, 1, max, args->fixed,
 				  args->issue_flags);
 }
 
@@ -192,20 +223,22 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 		.iov_base	= nvme_ng_ptr(args, args->metadata),
 		.iov_len	= args->metadata_len,
 	};
+	u32 max;
 	int ret;
 
 	if (!args->metadata || !args->metadata_len)
 		return 0;
-	if (!ns || args->metadata_len > nvme_ng_max_metadata(ns))
+	if (!ns)
 		return -EINVAL;
+	max = nvme_ng_max_metadata(ns);
 	if (args->fixed) {
-		ret = nvme_ng_buf_import(&nc->meta, &iov, 1, args->fixed,
+		ret = nvme_ng_buf_import(&nc->meta, &iov, 1, max, args->fixed,
 					 args->issue_flags);
 		if (ret != -EFAULT)
 			return ret;
-		nvme_ng_buf_init(&nc->meta, nc->meta.dir);
+		nc->meta.len = 0;
 	}
-	return nvme_ng_buf_import(&nc->meta, &iov, 1, NULL, 0);
+	return nvme_ng_buf_import(&nc->meta, &iov, 1, max, NULL, 0);
 }
 
 /*
@@ -341,10 +374,9 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	int ret;
 
 	nc->dev = ctrl->dev;
-	nc->lists = NULL;
 	nc->epoch = NULL;
-	nvme_ng_buf_init(&nc->data, dir);
-	nvme_ng_buf_init(&nc->meta, dir);
+	nvme_ng_buf_init(&nc->data, dir, nc->few_data, NVME_NG_FEW_DATA);
+	nvme_ng_buf_init(&nc->meta, dir, nc->few_meta, NVME_NG_FEW_META);
 	if (args->regions)
 		return nvme_ng_map_regions(nc, ns, ctrl, cmd, args);
 	ret = nvme_ng_import_data(nc, args, nvme_ng_max(ctrl));
@@ -555,7 +587,7 @@ static int nvme_ng_execute_sync(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	u32 effects;
 	int ret;
 
-	nc = kmalloc_obj(*nc);
+	nc = kmem_cache_alloc(nvme_ng_cmds, GFP_KERNEL);
 	if (!nc)
 		return -ENOMEM;
 	req = nvme_ng_request(ctrl, ns, cmd, args);
@@ -578,7 +610,7 @@ static int nvme_ng_execute_sync(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	if (effects)
 		nvme_passthru_end(ctrl, ns, effects, cmd, ret);
 out:
-	kfree(nc);
+	kmem_cache_free(nvme_ng_cmds, nc);
 	return ret;
 }
 
@@ -596,7 +628,7 @@ static void nvme_ng_uring_end(struct io_uring_cmd *ioucmd,
 		nvme_ng_cmd_free(nc);
 		result = nc->result;
 		status = nc->status;
-		kfree(nc);
+		kmem_cache_free(nvme_ng_cmds, nc);
 	}
 	nvme_ng_uring_done(ioucmd, status, result, issue_flags);
 }
@@ -775,12 +807,12 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 					&args);
 	if (ret > 0) {
 		ret = -ENOMEM;
-		nc = kmalloc_obj(*nc);
+		nc = kmem_cache_alloc(nvme_ng_cmds, GFP_KERNEL);
 		if (!nc)
 			goto out_free_request;
 		ret = nvme_ng_map(nc, ns, ctrl, nvme_req(req)->cmd, &args);
 		if (ret) {
-			kfree(nc);
+			kmem_cache_free(nvme_ng_cmds, nc);
 			goto out_free_request;
 		}
 		pdu->cmd = nc;

@@ -325,6 +325,16 @@ static void run_refused(void *arg)
 	if (f->vec)
 		nt_status(nt_ring_run(&ring, ns->dev.fd, op_of(f), buf, &cmd),
 			  -EINVAL);
+
+	/* many segments, the last of which no memory could be for */
+	for (i = 0; i < 100; i++)
+		iov[i].iov_len = 4;
+	iov[i].iov_len = 1UL << 42;
+	cmd.data_len = f->vec ? 101 : len;
+	if (f->vec)
+		nt_status(nt_ring_run(&ring, ns->dev.fd, op_of(f), buf, &cmd),
+			  -EINVAL);
+	iov[0].iov_len = len;
 	cmd.data_len = f->vec ? 1 : len;
 	cmd.flags = 1;
 	nt_status(nt_ring_run(&ring, ns->dev.fd, op_of(f), buf, &cmd), -EINVAL);
