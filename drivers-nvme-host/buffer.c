@@ -130,51 +130,26 @@ static int nvme_ng_pin(struct nvme_ng_cursor *at, const struct iovec *iov)
 	return 0;
 }
 
-/* Find the part of a registered buffer that @iov names. */
-static int nvme_ng_find_fixed(enum dma_data_direction dir,
-			      const struct iovec *iov,
-			      struct io_uring_cmd *ioucmd,
-			      unsigned int issue_flags, struct iov_iter *iter)
+/**
+ * nvme_ng_find_fixed - find a part of a registered buffer
+ * @dir: what the device does with it
+ * @iov: the part
+ * @ioucmd: io_uring command with the registered buffer
+ * @issue_flags: as io_uring gave them
+ * @iter: set to where it is, of which only the first bvec and the offset into
+ *	that count
+ *
+ * Return: 0, or -EFAULT if @iov is not within the registered buffer.
+ */
+int nvme_ng_find_fixed(enum dma_data_direction dir, const struct iovec *iov,
+		       struct io_uring_cmd *ioucmd, unsigned int issue_flags,
+		       struct iov_iter *iter)
 {
 	int ret = nvme_ng_import_fixed((uintptr_t)iov->iov_base, iov->iov_len,
 				       dir == DMA_TO_DEVICE ? WRITE : READ,
 				       iter, ioucmd, issue_flags);
 
 	return min(ret, 0);
-}
-
-/**
- * nvme_ng_fixed_piece - find a contiguous part of a registered buffer
- * @iov: the part
- * @dir: what the device does with it
- * @ioucmd: io_uring command with the registered buffer
- * @issue_flags: as io_uring gave them
- * @page: set to its first page
- * @offset: set to where it begins in @page
- *
- * Return: 0; 1 if it is in more than one piece; -EFAULT if @iov is not within
- * the registered buffer.
- */
-int nvme_ng_fixed_piece(const struct iovec *iov, enum dma_data_direction dir,
-			struct io_uring_cmd *ioucmd, unsigned int issue_flags,
-			struct page **page, u32 *offset)
-{
-	const struct bio_vec *bv;
-	struct iov_iter iter;
-	size_t at;
-	int ret;
-
-	ret = nvme_ng_find_fixed(dir, iov, ioucmd, issue_flags, &iter);
-	if (ret)
-		return ret;
-	bv = iter.bvec;
-	at = iter.iov_offset;
-	if (bv->bv_len - at < iov->iov_len)
-		return 1;
-	at += bv->bv_offset;
-	*page = bv->bv_page + at / PAGE_SIZE;
-	*offset = at % PAGE_SIZE;
-	return 0;
 }
 
 static int nvme_ng_add_bvecs(struct nvme_ng_cursor *at,
@@ -193,6 +168,43 @@ static int nvme_ng_add_bvecs(struct nvme_ng_cursor *at,
 		offset = 0;
 	}
 	return ret;
+}
+
+/* The end of an import, with its result. */
+static int nvme_ng_imported(struct nvme_ng_buf *buf, int ret)
+{
+	if (buf->nr_user)
+		sg_mark_end(&buf->user[buf->nr_user - 1]);
+	if (ret)
+		nvme_ng_buf_release(buf, false);
+	return ret;
+}
+
+/**
+ * nvme_ng_buf_import_found - get hold of a part of a registered buffer
+ * @buf: the buffer, as nvme_ng_buf_init() left it
+ * @iov: the part, whose length fits u32
+ * @bv: where it begins, as nvme_ng_find_fixed() has told for this command
+ * @offset: into @bv
+ *
+ * Process context.  Return: 0; -ENOMEM, then @buf holds nothing.
+ */
+int nvme_ng_buf_import_found(struct nvme_ng_buf *buf, const struct iovec *iov,
+			     const struct bio_vec *bv, size_t offset)
+{
+	struct nvme_ng_cursor at = {
+		.buf	= buf,
+		.room	= buf->nr_few,
+		.iov	= iov,
+		.nr	= 1,
+		.max	= iov->iov_len,
+	};
+
+	buf->pinned = false;
+	buf->user = buf->few;
+	buf->len = iov->iov_len;
+	return nvme_ng_imported(buf, nvme_ng_add_bvecs(&at, bv, offset,
+						       iov->iov_len));
 }
 
 /**
@@ -248,11 +260,7 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 			ret = nvme_ng_add_bvecs(&at, iter.bvec,
 						iter.iov_offset, len);
 	}
-	if (buf->nr_user)
-		sg_mark_end(&buf->user[buf->nr_user - 1]);
-	if (ret)
-		nvme_ng_buf_release(buf, false);
-	return ret;
+	return nvme_ng_imported(buf, ret);
 }
 
 /* Let the device work on memory of the kernel in place of the user's. */
@@ -425,9 +433,11 @@ int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy)
 /*
  * Descriptor memory comes from pools of the device that live until the driver
  * is unbound, after the last request has ended.  What is not needed is cleared
- * all the same: 64 KiB and 128 KiB in pages have sizes of their own.
+ * all the same, which is why there are sizes for 16, 64 and 128 KiB in pages.
  */
-static const unsigned int nvme_ng_pool_bytes[] = { 256, 512, NVME_NG_LIST_BYTES };
+static const unsigned int nvme_ng_pool_bytes[] = {
+	64, 256, 512, NVME_NG_LIST_BYTES
+};
 
 struct nvme_ng_pools {
 	struct dma_pool	*pool[ARRAY_SIZE(nvme_ng_pool_bytes)];

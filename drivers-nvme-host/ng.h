@@ -119,9 +119,11 @@ int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev);
 int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy);
 
-int nvme_ng_fixed_piece(const struct iovec *iov, enum dma_data_direction dir,
-			struct io_uring_cmd *ioucmd, unsigned int issue_flags,
-			struct page **page, u32 *offset);
+int nvme_ng_find_fixed(enum dma_data_direction dir, const struct iovec *iov,
+		       struct io_uring_cmd *ioucmd, unsigned int issue_flags,
+		       struct iov_iter *iter);
+int nvme_ng_buf_import_found(struct nvme_ng_buf *buf, const struct iovec *iov,
+			     const struct bio_vec *bv, size_t offset);
 void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
 			  struct nvme_command *cmd);
 int nvme_ng_describe(struct nvme_ng_buf *buf, struct device *dev, u32 len,

@@ -98,6 +98,8 @@ void nvme_ng_exit(void)
  * @regions: data and metadata are in regions, as this entry says, or NULL
  * @file: the open node, if @regions
  * @fixed: in the registered buffer of this io_uring command, or NULL
+ * @bv: where that buffer has the data, if it is known already
+ * @bv_offset: of the data in @bv
  * @issue_flags: as io_uring gave them
  */
 struct nvme_ng_args {
@@ -111,6 +113,8 @@ struct nvme_ng_args {
 	const struct nvme_ng_uring_cmd *regions;
 	struct file		*file;
 	struct io_uring_cmd	*fixed;
+	const struct bio_vec	*bv;
+	size_t			bv_offset;
 	unsigned int		issue_flags;
 };
 
@@ -125,7 +129,8 @@ static void __user *nvme_ng_ptr(const struct nvme_ng_args *args, u64 val)
 static void nvme_ng_cmd_end(struct nvme_ng_cmd *nc)
 {
 	nvme_ng_buf_unmap(&nc->data, nc->dev);
-	nvme_ng_buf_unmap(&nc->meta, nc->dev);
+	if (nc->meta.len)
+		nvme_ng_buf_unmap(&nc->meta, nc->dev);
 	nvme_ng_free_lists(&nc->lists);
 	if (nc->epoch)
 		nvme_ng_leave(nc->epoch);
@@ -137,8 +142,9 @@ static void nvme_ng_cmd_free(struct nvme_ng_cmd *nc)
 {
 	bool copy = !nc->status;
 
-	if (nvme_ng_buf_release(&nc->data, copy) ||
-	    nvme_ng_buf_release(&nc->meta, copy))
+	if (nvme_ng_buf_release(&nc->data, copy))
+		nc->status = -EFAULT;
+	if (nc->meta.len && nvme_ng_buf_release(&nc->meta, copy))
 		nc->status = -EFAULT;
 }
 
@@ -211,6 +217,9 @@ static int nvme_ng_import_data(struct nvme_ng_cmd *nc,
 		return nvme_ng_import_vec(nc, args, max);
 	iov.iov_base = nvme_ng_ptr(args, args->addr);
 	iov.iov_len = args->data_len;
+	if (args->bv)
+		return nvme_ng_buf_import_found(&nc->data, &iov, args->bv,
+						args->bv_offset);
 	return nvme_ng_buf_import(&nc->data, &iov, 1, max, args->fixed,
 				  args->issue_flags);
 }
@@ -399,13 +408,13 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 			      sgl ? 0 : NVME_CTRL_PAGE_SIZE - 1, false);
 	if (ret)
 		goto out_free;
-	ret = nvme_ng_buf_map(&nc->meta, nc->dev, 0, 3, 0, true);
-	if (ret)
-		goto out_end;
-
-	if (nc->meta.mapped)
+	if (nc->meta.len) {
+		ret = nvme_ng_buf_map(&nc->meta, nc->dev, 0, 3, 0, true);
+		if (ret)
+			goto out_end;
 		cmd->common.metadata =
 			cpu_to_le64(sg_dma_address(nc->meta.dev));
+	}
 	/* nothing to describe for a command that moves nothing */
 	if (nc->data.mapped || nvme_ng_moves_data(cmd)) {
 		ret = nvme_ng_describe(&nc->data, nc->dev, len, sgl, cmd,
@@ -423,18 +432,47 @@ out_free:
 	return ret;
 }
 
-/* Find the one piece of memory that @iov is. */
+/* Find the one piece of memory in a registered buffer that @iov is. */
+static int nvme_ng_find_fixed_piece(const struct iovec *iov,
+				    enum dma_data_direction dir,
+				    struct nvme_ng_args *args,
+				    struct page **page, u32 *offset)
+{
+	const struct bio_vec *bv;
+	struct iov_iter iter;
+	size_t at;
+	int ret;
+
+	ret = nvme_ng_find_fixed(dir, iov, args->fixed, args->issue_flags,
+				 &iter);
+	if (ret)
+		return ret;
+	bv = iter.bvec;
+	at = iter.iov_offset;
+	/* a vector is read again, and may be another one then */
+	if (!args->vec) {
+		args->bv = bv;
+		args->bv_offset = at;
+	}
+	if (bv->bv_len - at < iov->iov_len)
+		return 1;
+	at += bv->bv_offset;
+	*page = bv->bv_page + at / PAGE_SIZE;
+	*offset = at % PAGE_SIZE;
+	return 0;
+}
+
+/* Find the one piece of memory that @iov is: 1 if there are more. */
 static int nvme_ng_find_piece(struct nvme_ng_pdu *pdu, const struct iovec *iov,
 			      enum dma_data_direction dir,
-			      const struct nvme_ng_args *args,
+			      struct nvme_ng_args *args,
 			      struct page **page, u32 *offset)
 {
 	int ret;
 
 	pdu->data = args->fixed ? NVME_NG_FIXED : NVME_NG_PINNED;
 	if (args->fixed)
-		return nvme_ng_fixed_piece(iov, dir, args->fixed,
-					   args->issue_flags, page, offset);
+		return nvme_ng_find_fixed_piece(iov, dir, args, page, offset);
 
 	*offset = offset_in_page(iov->iov_base);
 	if (*offset + iov->iov_len > PAGE_SIZE)
@@ -465,7 +503,7 @@ static void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
  */
 static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 			     struct nvme_ctrl *ctrl, struct nvme_command *cmd,
-			     const struct nvme_ng_args *args)
+			     struct nvme_ng_args *args)
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	struct iovec iov = {
