@@ -130,31 +130,9 @@ static int nvme_ng_pin(struct nvme_ng_cursor *at, const struct iovec *iov)
 	return 0;
 }
 
-/**
- * nvme_ng_find_fixed - find a part of a registered buffer
- * @dir: what the device does with it
- * @iov: the part
- * @ioucmd: io_uring command with the registered buffer
- * @issue_flags: as io_uring gave them
- * @iter: set to where it is, of which only the first bvec and the offset into
- *	that count
- *
- * Return: 0, or -EFAULT if @iov is not within the registered buffer.
- */
-int nvme_ng_find_fixed(enum dma_data_direction dir, const struct iovec *iov,
-		       struct io_uring_cmd *ioucmd, unsigned int issue_flags,
-		       struct iov_iter *iter)
-{
-	int ret = nvme_ng_import_fixed((uintptr_t)iov->iov_base, iov->iov_len,
-				       dir == DMA_TO_DEVICE ? WRITE : READ,
-				       iter, ioucmd, issue_flags);
-
-	return min(ret, 0);
-}
-
-static int nvme_ng_add_bvecs(struct nvme_ng_cursor *at,
-			     const struct bio_vec *bv, size_t offset,
-			     size_t left)
+static __always_inline int nvme_ng_add_bvecs(struct nvme_ng_cursor *at,
+					     const struct bio_vec *bv,
+					     size_t offset, size_t left)
 {
 	int ret = 0;
 

@@ -111,6 +111,23 @@ static inline int nvme_ng_pin_pages(const void __user *addr, int nr,
 	return nr && nr != -EOVERFLOW ? nr : -EFAULT;
 }
 
+/*
+ * Find a part of a registered buffer: -EFAULT if @iov is not in it.  Only the
+ * first bvec of @iter and the offset into it count.
+ */
+static inline int nvme_ng_find_fixed(enum dma_data_direction dir,
+				     const struct iovec *iov,
+				     struct io_uring_cmd *ioucmd,
+				     unsigned int issue_flags,
+				     struct iov_iter *iter)
+{
+	int ret = nvme_ng_import_fixed((uintptr_t)iov->iov_base, iov->iov_len,
+				       dir == DMA_TO_DEVICE ? WRITE : READ,
+				       iter, ioucmd, issue_flags);
+
+	return min(ret, 0);
+}
+
 int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		       unsigned int nr, u64 max, struct io_uring_cmd *ioucmd,
 		       unsigned int issue_flags);
@@ -119,9 +136,6 @@ int nvme_ng_buf_map(struct nvme_ng_buf *buf, struct device *dev, u32 len,
 void nvme_ng_buf_unmap(struct nvme_ng_buf *buf, struct device *dev);
 int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy);
 
-int nvme_ng_find_fixed(enum dma_data_direction dir, const struct iovec *iov,
-		       struct io_uring_cmd *ioucmd, unsigned int issue_flags,
-		       struct iov_iter *iter);
 int nvme_ng_buf_import_found(struct nvme_ng_buf *buf, const struct iovec *iov,
 			     const struct bio_vec *bv, size_t offset);
 void nvme_ng_describe_one(dma_addr_t dma, u32 len, bool sgl,
