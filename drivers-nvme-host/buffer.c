@@ -36,6 +36,19 @@ struct nvme_ng_cursor {
 	u64			max;	/* bytes that they may have */
 };
 
+static __always_inline struct nvme_ng_cursor
+nvme_ng_cursor(struct nvme_ng_buf *buf, const struct iovec *iov,
+	       unsigned int nr, u64 max)
+{
+	return (struct nvme_ng_cursor) {
+		.buf	= buf,
+		.room	= buf->nr_few,
+		.iov	= iov,
+		.nr	= nr,
+		.max	= max,
+	};
+}
+
 /* The table is full: one for every page takes its place. */
 static int nvme_ng_table_grow(struct nvme_ng_cursor *at)
 {
@@ -170,16 +183,8 @@ static int nvme_ng_imported(struct nvme_ng_buf *buf, int ret)
 int nvme_ng_buf_import_found(struct nvme_ng_buf *buf, const struct iovec *iov,
 			     const struct bio_vec *bv, size_t offset)
 {
-	struct nvme_ng_cursor at = {
-		.buf	= buf,
-		.room	= buf->nr_few,
-		.iov	= iov,
-		.nr	= 1,
-		.max	= iov->iov_len,
-	};
+	struct nvme_ng_cursor at = nvme_ng_cursor(buf, iov, 1, iov->iov_len);
 
-	buf->pinned = false;
-	buf->user = buf->few;
 	buf->len = iov->iov_len;
 	return nvme_ng_imported(buf, nvme_ng_add_bvecs(&at, bv, offset,
 						       iov->iov_len));
@@ -204,19 +209,12 @@ int nvme_ng_buf_import(struct nvme_ng_buf *buf, const struct iovec *iov,
 		       unsigned int nr, u64 max, struct io_uring_cmd *ioucmd,
 		       unsigned int issue_flags)
 {
-	struct nvme_ng_cursor at = {
-		.buf	= buf,
-		.room	= buf->nr_few,
-		.iov	= iov,
-		.nr	= nr,
-		.max	= max,
-	};
+	struct nvme_ng_cursor at = nvme_ng_cursor(buf, iov, nr, max);
 	struct iov_iter iter;
 	unsigned int i;
 	int ret = 0;
 
 	buf->pinned = !ioucmd;
-	buf->user = buf->few;
 	for (i = 0; !ret && i < nr; i++) {
 		size_t len = iov[i].iov_len;
 
@@ -403,7 +401,7 @@ int nvme_ng_buf_release(struct nvme_ng_buf *buf, bool copy)
 								      PAGE_SIZE), dirty);
 		}
 	nvme_ng_table_free(buf, buf->user);
-	buf->user = NULL;
+	buf->user = buf->few;
 	buf->nr_user = 0;
 	return ret;
 }

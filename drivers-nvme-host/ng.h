@@ -86,7 +86,7 @@ static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf,
 				    unsigned int nr_few)
 {
 	buf->dir = dir;
-	buf->user = NULL;
+	buf->user = few;
 	buf->nr_user = 0;
 	buf->nr_dev = 0;
 	buf->len = 0;

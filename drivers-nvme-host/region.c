@@ -755,7 +755,6 @@ again:
 	}
 	if (!pieces)
 		return 0;
-	buf->user = buf->few;
 	if (pieces > buf->nr_few)
 		buf->user = kvmalloc_array(pieces, sizeof(*sg), GFP_KERNEL);
 	if (!buf->user)

@@ -321,20 +321,20 @@ static void run_refused(void *arg)
 	iov[0].iov_len = len;
 	nt_place_cmd(ns, 0, false, len, &cmd);
 	cmd.addr = f->vec ? (uintptr_t)iov : (uintptr_t)iov[0].iov_base;
-	cmd.data_len = f->vec ? MAX_IOV + 1 : len;
-	if (f->vec)
+	if (f->vec) {
+		cmd.data_len = MAX_IOV + 1;
 		nt_status(nt_ring_run(&ring, ns->dev.fd, op_of(f), buf, &cmd),
 			  -EINVAL);
 
-	/* many segments, the last of which no memory could be for */
-	for (i = 0; i < 100; i++)
-		iov[i].iov_len = 4;
-	iov[i].iov_len = 1UL << 42;
-	cmd.data_len = f->vec ? 101 : len;
-	if (f->vec)
+		/* many segments, the last of which no memory could be for */
+		for (i = 0; i < 100; i++)
+			iov[i].iov_len = 4;
+		iov[i].iov_len = 1UL << 42;
+		cmd.data_len = i + 1;
 		nt_status(nt_ring_run(&ring, ns->dev.fd, op_of(f), buf, &cmd),
 			  -EINVAL);
-	iov[0].iov_len = len;
+		iov[0].iov_len = len;
+	}
 	cmd.data_len = f->vec ? 1 : len;
 	cmd.flags = 1;
 	nt_status(nt_ring_run(&ring, ns->dev.fd, op_of(f), buf, &cmd), -EINVAL);
