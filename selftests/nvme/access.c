@@ -76,6 +76,7 @@ struct job {
 	struct nt_ns *ns;
 	const struct sender *sender;
 	enum access_queue queue;
+	bool first;		/* the controller's own node is asked once */
 	__u32 effects[256];	/* of the I/O commands */
 	bool prp_only;
 	struct nt_dev node;
@@ -252,7 +253,8 @@ static void io_opcode(struct job *j, __u8 opcode)
 			opcode, ret);
 }
 
-static void admin_command(struct job *j, struct nvme_uring_cmd *cmd)
+/* Through the node of the namespace, and with @ctrl that of the controller. */
+static void admin_command(struct job *j, struct nvme_uring_cmd *cmd, bool ctrl)
 {
 	const struct {
 		const char *name;
@@ -276,6 +278,8 @@ static void admin_command(struct job *j, struct nvme_uring_cmd *cmd)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(uring); i++) {
+		if (uring[i].dev == &j->ctrl && !ctrl)
+			continue;
 		cmd->addr = (uintptr_t)(uring[i].vec ? (void *)&j->vec :
 					j->data);
 		cmd->data_len = uring[i].vec ? 1 : NT_PAGE;
@@ -284,10 +288,13 @@ static void admin_command(struct job *j, struct nvme_uring_cmd *cmd)
 	}
 	cmd->addr = (uintptr_t)j->data;
 	cmd->data_len = NT_PAGE;
-	for (i = 0; i < ARRAY_SIZE(ioctls); i++)
+	for (i = 0; i < ARRAY_SIZE(ioctls); i++) {
+		if (ioctls[i].dev == &j->ctrl && !ctrl)
+			continue;
 		judge(j, ioctls[i].name, opcode, dw10,
 		      nt_dev_ioctl(ioctls[i].dev->fd, ioctls[i].op, cmd,
 				   NULL));
+	}
 }
 
 /*
@@ -315,7 +322,7 @@ static void admin_opcode(struct job *j, __u8 opcode)
 	};
 
 	if (!must_not_be_sent(j, opcode))
-		admin_command(j, &cmd);
+		admin_command(j, &cmd, j->first);
 }
 
 static void identify_cns(struct job *j, __u8 cns)
@@ -327,7 +334,7 @@ static void identify_cns(struct job *j, __u8 cns)
 		.cdw11 = (__u32)j->ns->csi << 24,
 	};
 
-	admin_command(j, &cmd);
+	admin_command(j, &cmd, true);
 }
 
 /* A feature is not set even where that is allowed: it would stay so. */
@@ -340,7 +347,7 @@ static void set_feature(struct job *j, __u8 fid)
 	};
 
 	if (!may_send(j, NVME_ADMIN_SET_FEATURES, fid))
-		admin_command(j, &cmd);
+		admin_command(j, &cmd, j->first);
 }
 
 static void drop_cap_sys_admin(void)
@@ -429,6 +436,16 @@ static void run_job(void *arg)
 	close(j->ctrl.fd);
 }
 
+/* Is this the first namespace of its controller? */
+static bool is_first(const struct nt_ns *ns, size_t i)
+{
+	size_t k = 0;
+
+	while (strcmp(ns[k].ctrl.path, ns[i].ctrl.path))
+		k++;
+	return k == i;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct nt_prog prog = {
@@ -450,6 +467,7 @@ int main(int argc, char **argv)
 				.ns = &ns[i],
 				.sender = &senders[k / 2],
 				.queue = k % 2 ? ACCESS_ADMIN : ACCESS_IO,
+				.first = is_first(ns, i),
 			};
 
 			nt_test(run_job, &j, "%s %s %s", ns[i].name,
