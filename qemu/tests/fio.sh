@@ -11,14 +11,15 @@ verify() {
 	local device=$1
 	shift
 	${user:+as_tester "$device"} fio --name=verify --filename="$device" --ioengine=io_uring_cmd --cmd_type=nvme \
-		--rw=randwrite --size=4m --iodepth=16 --verify=crc32c --do_verify=1 \
+		--rw=randwrite --size=2m --iodepth=16 --verify=crc32c --do_verify=1 \
 		--verify_fatal=1 --output-format=terse --group_reporting "$@"
 }
 
-# zoned DEVICE: fio cannot use O_DIRECT with zones on a character device
+# zoned DEVICE: fill a zone; fio cannot use O_DIRECT with zones on a character
+# device
 zoned() {
 	nvme zns reset-zone "$1" --select-all
-	verify "$1" --rw=write --bs=16k --zonemode=zbd --max_open_zones=4
+	verify "$1" --rw=write --size=4m --bs=16k --zonemode=zbd --max_open_zones=4
 }
 
 test_head() {
@@ -128,7 +129,7 @@ test_tester_zoned() {
 	for device in "$(node NVMENG-A 4)" "$(node NVMENG-B 4)"; do
 		nvme zns reset-zone "$device" --select-all
 		user=tester
-		verify "$device" --rw=write --bs=16k --zonemode=zbd --max_open_zones=4
+		verify "$device" --rw=write --size=4m --bs=16k --zonemode=zbd --max_open_zones=4
 	done
 }
 
