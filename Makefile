@@ -15,10 +15,13 @@ bench: all ## instructions for each I/O, table and plot; QUICK=1 in five minutes
 	bench/run $(if $(QUICK),--quick)
 .PHONY: bench
 
-setup:    ## toolbox root and kernels
+root:     ## toolbox root
+	qemu/setup --root
+
+setup: root ## toolbox root and kernels
 	qemu/setup
 
-qemu: setup ## QEMU with Key Value namespaces and more
+qemu: root ## QEMU with Key Value namespaces and more
 	qemu/build-qemu
 
 liburing: setup ## liburing's own test of passthrough
@@ -34,7 +37,9 @@ selftests: setup ## the selftests, in build/selftests
 deb: setup ## Debian package of the modules for dkms
 	packaging/deb
 
-all: qemu liburing modules selftests ## everything but the tests
+all: root ## everything but the tests
+	@$(MAKE) --no-print-directory -j2 qemu setup
+	@$(MAKE) --no-print-directory liburing modules selftests
 
 series:   ## the patch series in patches/: BASE=6.1, 6.12, 7.3; else all three
 	@set -e; for base in $(or $(BASE),$(BASES)); do patches/generate $$base; done
@@ -45,4 +50,4 @@ check-series: setup selftests ## apply, build, boot, test a series: BASE=, defau
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build
 
-.PHONY: help run check setup qemu liburing modules selftests bench deb all series check-series clean
+.PHONY: help run check root setup qemu liburing modules selftests bench deb all series check-series clean
