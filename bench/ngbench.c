@@ -451,7 +451,7 @@ static void scatter(char *p, size_t pages)
 	}
 }
 
-static void *memory(size_t size)
+static void *anonymous(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -459,8 +459,47 @@ static void *memory(size_t size)
 	if (p == MAP_FAILED)
 		die(errno, "%zu bytes of memory", size);
 	madvise(p, size, opt.thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	if (!opt.thp)
-		scatter(p, (size + PAGE_SIZE - 1) / PAGE_SIZE);
+	return p;
+}
+
+/* Is a page next to the one before it in physical memory?  Root is told. */
+static bool has_neighbours(void *p, size_t pages)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	__u64 entry, pfn, last = 0;
+	bool found = false;
+	size_t i;
+
+	for (i = 0; i < pages && !found; i++) {
+		if (pread(fd, &entry, sizeof(entry), ((uintptr_t)p / PAGE_SIZE +
+						     i) * sizeof(entry)) < 0)
+			die(errno, "/proc/self/pagemap");
+		pfn = entry & ((1ULL << 55) - 1);
+		found = last && pfn == last + 1;
+		last = pfn;
+	}
+	close(fd);
+	return found;
+}
+
+static void *memory(size_t size)
+{
+	size_t pages = (size + PAGE_SIZE - 1) / PAGE_SIZE;
+	void *p, *tried[8];
+	int n = 0;
+
+	p = anonymous(size);
+	if (!opt.thp) {
+		scatter(p, pages);
+		/* what was freed before comes back in an order of its own */
+		while (n < 8 && has_neighbours(p, pages)) {
+			tried[n++] = p;
+			p = anonymous(size);
+			scatter(p, pages);
+		}
+	}
+	while (n)
+		munmap(tried[--n], size);
 	memset(p, UNTOUCHED & 0xff, size);
 	return p;
 }
