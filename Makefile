@@ -37,7 +37,7 @@ selftests: setup ## the selftests, in build/selftests
 deb: setup ## Debian package of the modules for dkms
 	packaging/deb
 
-all: root ## everything but the tests
+all:      ## everything but the tests
 	@$(MAKE) --no-print-directory -j2 qemu setup
 	@$(MAKE) --no-print-directory liburing modules selftests
 

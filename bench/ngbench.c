@@ -459,18 +459,20 @@ static void *anonymous(size_t size)
 	if (p == MAP_FAILED)
 		die(errno, "%zu bytes of memory", size);
 	madvise(p, size, opt.thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	if (!opt.thp)
+		scatter(p, (size + PAGE_SIZE - 1) / PAGE_SIZE);
 	return p;
 }
 
 /* Is a page next to the one before it in physical memory?  Root is told. */
-static bool has_neighbours(void *p, size_t pages)
+static bool has_neighbours(void *p, size_t size)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY);
 	__u64 entry, pfn, last = 0;
 	bool found = false;
 	size_t i;
 
-	for (i = 0; i < pages && !found; i++) {
+	for (i = 0; i * PAGE_SIZE < size && !found; i++) {
 		if (pread(fd, &entry, sizeof(entry), ((uintptr_t)p / PAGE_SIZE +
 						     i) * sizeof(entry)) < 0)
 			die(errno, "/proc/self/pagemap");
@@ -484,19 +486,13 @@ static bool has_neighbours(void *p, size_t pages)
 
 static void *memory(size_t size)
 {
-	size_t pages = (size + PAGE_SIZE - 1) / PAGE_SIZE;
-	void *p, *tried[8];
+	void *p = anonymous(size), *tried[8];
 	int n = 0;
 
-	p = anonymous(size);
-	if (!opt.thp) {
-		scatter(p, pages);
-		/* what was freed before comes back in an order of its own */
-		while (n < 8 && has_neighbours(p, pages)) {
-			tried[n++] = p;
-			p = anonymous(size);
-			scatter(p, pages);
-		}
+	/* what was freed before comes back in an order of its own */
+	while (!opt.thp && n < 8 && has_neighbours(p, size)) {
+		tried[n++] = p;
+		p = anonymous(size);
 	}
 	while (n)
 		munmap(tried[--n], size);
