@@ -289,10 +289,9 @@ static void one_layout(struct form *f, const struct layout *l,
 static void run_layouts(void *arg)
 {
 	struct form *f = arg;
-	/* who reaps a command does not matter for where its data is */
-	unsigned int setup = f->mode->setup;
-	bool few = setup & IORING_SETUP_DEFER_TASKRUN ||
-		setup == (IORING_SETUP_IOPOLL | IORING_SETUP_SQPOLL);
+	/* who submits or reaps does not matter for where data is in memory */
+	bool few = f->mode->setup & (IORING_SETUP_DEFER_TASKRUN |
+				     IORING_SETUP_SQPOLL);
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(layouts); i += few ? 4 : 1) {

@@ -243,22 +243,27 @@ void *nt_alloc(size_t size, size_t page_offset)
 	return at + page_offset;
 }
 
+/* splitmix64 */
+static __u64 next_random(__u64 *seed)
+{
+	__u64 x = *seed += 0x9e3779b97f4a7c15ULL;
+
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+	return x ^ (x >> 31);
+}
+
 void nt_fill(void *data, size_t len, __u64 seed)
 {
 	unsigned char *p = data;
-	__u64 x = 0;
-	size_t i;
+	__u64 x;
 
-	/* splitmix64 */
-	for (i = 0; i < len; i++) {
-		if (i % 8 == 0) {
-			seed += 0x9e3779b97f4a7c15ULL;
-			x = (seed ^ (seed >> 30)) * 0xbf58476d1ce4e5b9ULL;
-			x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-			x ^= x >> 31;
-		}
-		p[i] = x >> (i % 8 * 8);
+	for (; len > sizeof(x); len -= sizeof(x), p += sizeof(x)) {
+		x = next_random(&seed);
+		memcpy(p, &x, sizeof(x));
 	}
+	x = next_random(&seed);
+	memcpy(p, &x, len);
 }
 
 /* Devices */

@@ -381,10 +381,13 @@ int main(int argc, char **argv)
 			struct target t = {
 				.ns = &ns[i],
 				.mode = &nt_modes[m],
-				.commands = commands / (n * NT_MODES) + 1,
 			};
 			int saved = ns[i].dev.fd;
+			/* a thread that submits takes a processor for itself */
+			unsigned int share =
+				t.mode->setup & IORING_SETUP_SQPOLL ? 1 : 4;
 
+			t.commands = commands * share / (n * 18) + 1;
 			state = seed * 0x9e3779b97f4a7c15 + i * NT_MODES + m;
 			/* what a case that failed leaves ends with its file */
 			ns[i].dev.fd = open(ns[i].dev.path, O_RDWR | O_CLOEXEC);
