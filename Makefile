@@ -31,7 +31,7 @@ modules:  ## our modules: KERNEL=6.1, 6.12, 7.3; KDIR= KSRC= for any; else all t
 	@set -e; $(if $(KDIR)$(KSRC),drivers-nvme-host/build $(if $(KDIR),--kdir $(KDIR)) $(if $(KSRC),--ksrc $(KSRC)),qemu/setup; for base in $(or $(KERNEL),$(BASES)); do drivers-nvme-host/build --kernel $$base; done)
 
 selftests: setup ## the selftests, in build/selftests
-	qemu/in-root $(MAKE) -s -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
+	qemu/in-root $(MAKE) -s -j2 -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
 	qemu/in-root $(CC) -O2 -Wall -Wextra -Iuapi Documentation/examples/ng-read.c -luring -o build/selftests/ng-read
 
 deb: setup ## Debian package of the modules for dkms
