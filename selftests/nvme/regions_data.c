@@ -383,11 +383,15 @@ int main(int argc, char **argv)
 				.mode = &nt_modes[m],
 			};
 			int saved = ns[i].dev.fd;
-			/* a thread that submits takes a processor for itself */
+			/*
+			 * A thread that submits takes a processor for itself:
+			 * one share for each of the two modes with one, four
+			 * for each of the others.
+			 */
 			unsigned int share =
 				t.mode->setup & IORING_SETUP_SQPOLL ? 1 : 4;
 
-			t.commands = commands * share / (n * 18) + 1;
+			t.commands = commands / (n * 18) * share + 1;
 			state = seed * 0x9e3779b97f4a7c15 + i * NT_MODES + m;
 			/* what a case that failed leaves ends with its file */
 			ns[i].dev.fd = open(ns[i].dev.path, O_RDWR | O_CLOEXEC);
