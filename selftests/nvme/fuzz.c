@@ -94,14 +94,9 @@ static struct slot slots[BATCH];
 static unsigned char *arena, *readonly, *cliff;
 static size_t arena_size;
 
-/* splitmix64 */
 static __u64 rnd(void)
 {
-	__u64 x = state += 0x9e3779b97f4a7c15ULL;
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
+	return nt_random(&state);
 }
 
 static __u32 below(__u32 n)

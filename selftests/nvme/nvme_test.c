@@ -244,9 +244,9 @@ void *nt_alloc(size_t size, size_t page_offset)
 }
 
 /* splitmix64 */
-static __u64 next_random(__u64 *seed)
+__u64 nt_random(__u64 *state)
 {
-	__u64 x = *seed += 0x9e3779b97f4a7c15ULL;
+	__u64 x = *state += 0x9e3779b97f4a7c15ULL;
 
 	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
 	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
@@ -259,10 +259,10 @@ void nt_fill(void *data, size_t len, __u64 seed)
 	__u64 x;
 
 	for (; len > sizeof(x); len -= sizeof(x), p += sizeof(x)) {
-		x = next_random(&seed);
+		x = nt_random(&seed);
 		memcpy(p, &x, sizeof(x));
 	}
-	x = next_random(&seed);
+	x = nt_random(&seed);
 	memcpy(p, &x, len);
 }
 

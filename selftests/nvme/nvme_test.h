@@ -267,6 +267,7 @@ void nt_kv_empty(struct nt_ns *ns, enum nt_via via);
 /* Memory: gone when the case ends, filled with NT_POISON. */
 #define NT_POISON 0xa5
 void *nt_alloc(size_t size, size_t page_offset);
+__u64 nt_random(__u64 *state);
 void nt_fill(void *data, size_t len, __u64 seed);
 
 static inline __u16 nt_le16(const void *p)
