@@ -6,6 +6,26 @@
 #include <linux/capability.h>
 #include "ng.h"
 
+/*
+ * Admin commands for what the driver manages: refused to everybody.  They make
+ * or remove queues, have the controller write to memory for good, or wait for
+ * an event in the place of the driver.
+ */
+static bool nvme_ng_admin_is_drivers(u8 opcode)
+{
+	switch (opcode) {
+	case nvme_admin_delete_sq:
+	case nvme_admin_create_sq:
+	case nvme_admin_delete_cq:
+	case nvme_admin_create_cq:
+	case nvme_admin_async_event:
+	case nvme_admin_dbbuf:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Set Features that change what the driver manages: refused to everybody */
 static bool nvme_ng_feature_is_drivers(struct nvme_ctrl *ctrl, u8 fid)
 {
@@ -22,8 +42,14 @@ static bool nvme_ng_feature_is_drivers(struct nvme_ctrl *ctrl, u8 fid)
 	}
 }
 
+/*
+ * Identify, Get Log Page and Get Features are free where they only describe
+ * the device.  What a program could as well read in sysfs, but libraries ask
+ * the controller for, is for descriptors that are open for writing: others are
+ * refused it on every kernel, and programs rely on that.
+ */
 static bool nvme_ng_admin_allowed(struct nvme_ctrl *ctrl,
-				  const struct nvme_command *cmd)
+				  const struct nvme_command *cmd, bool write)
 {
 	switch (cmd->common.opcode) {
 	case nvme_admin_identify:
@@ -35,7 +61,19 @@ static bool nvme_ng_admin_allowed(struct nvme_ctrl *ctrl,
 		case NVME_ID_CNS_CS_CTRL:
 		case NVME_ID_CNS_NS_CS_INDEP:
 			return true;
+		case NVME_ID_CNS_NS_DESC_LIST:
+			if (write)
+				return true;
 		}
+		break;
+	case nvme_admin_get_log_page:
+		if (cmd->get_log_page.lid == NVME_LOG_CMD_EFFECTS && write)
+			return true;
+		break;
+	case nvme_admin_get_features:
+		if ((le32_to_cpu(cmd->features.fid) & 0xff) ==
+		    NVME_FEAT_VOLATILE_WC && write)
+			return true;
 		break;
 	case nvme_admin_set_features:
 		if (nvme_ng_feature_is_drivers(ctrl,
@@ -62,6 +100,9 @@ bool nvme_ng_io_is_free(struct nvme_ctrl *ctrl, struct nvme_ns *ns, u8 opcode,
 	/* vendor specific or fabrics: nobody can know what it does */
 	if (opcode >= 0x80 || opcode == nvme_fabrics_command)
 		return false;
+	/* it ends commands of others */
+	if (opcode == NVME_NG_CANCEL)
+		return false;
 	effects = nvme_command_effects(ctrl, ns, opcode);
 	if (!(effects & NVME_CMD_EFFECTS_CSUPP))
 		return false;
@@ -71,10 +112,17 @@ bool nvme_ng_io_is_free(struct nvme_ctrl *ctrl, struct nvme_ns *ns, u8 opcode,
 		return false;
 
 	changes = (opcode & 1) || (effects & NVME_CMD_EFFECTS_LBCC);
-	/* a device may forget that a key less is a change */
-	if (ns->head->ids.csi == NVME_NG_CSI_KV &&
-	    opcode == nvme_ng_kv_delete)
-		changes = true;
+	/* what a device may forget to tell */
+	switch (ns->head->ids.csi) {
+	case NVME_NG_CSI_KV:
+		changes |= opcode == nvme_ng_kv_delete;
+		break;
+	case NVME_CSI_NVM:
+	case NVME_CSI_ZNS:
+		changes |= opcode == nvme_cmd_write_uncor ||
+			opcode == nvme_cmd_write_zeroes;
+		break;
+	}
 	return write || !changes;
 }
 
@@ -96,17 +144,38 @@ bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	if (ns)
 		return nvme_ng_io_is_free(ctrl, ns, opcode, write) ||
 			capable(CAP_SYS_ADMIN);
+	if (nvme_ng_admin_is_drivers(opcode))
+		return false;
 	if (opcode >= 0x80 || opcode == nvme_fabrics_command)
 		return capable(CAP_SYS_ADMIN);
-	return nvme_ng_admin_allowed(ctrl, cmd);
+	return nvme_ng_admin_allowed(ctrl, cmd, write);
+}
+
+/* Data and metadata of a Number of Logical Blocks, NVM and ZNS command sets */
+static bool nvme_ng_moves_blocks(struct nvme_ns *ns,
+				 const struct nvme_command *cmd)
+{
+	u8 csi = ns->head->ids.csi;
+
+	switch (cmd->common.opcode) {
+	case nvme_cmd_zone_append:
+		return csi == NVME_CSI_ZNS;
+	case nvme_cmd_read:
+	case nvme_cmd_write:
+	case nvme_cmd_compare:
+		return csi == NVME_CSI_NVM || csi == NVME_CSI_ZNS;
+	default:
+		return false;
+	}
 }
 
 /* NVM Command Set and Zoned Namespace Command Set specifications */
 static bool nvme_ng_nvm_length(struct nvme_ns *ns,
 			       const struct nvme_command *cmd, u64 *data, u64 *meta)
 {
-	u32 shift = nvme_ng_lba_shift(ns);
-	u16 ms = nvme_ng_format(ns)->ms;
+	u32 format = nvme_ng_block_format(ns);
+	u32 shift = nvme_ng_format_shift(format);
+	u16 ms = nvme_ng_format_ms(format);
 	u64 nr;
 
 	switch (cmd->common.opcode) {
@@ -121,27 +190,19 @@ static bool nvme_ng_nvm_length(struct nvme_ns *ns,
 	case nvme_cmd_zone_mgmt_recv:
 		*data = ((u64)le32_to_cpu(cmd->common.cdw12) + 1) * 4;
 		return ns->head->ids.csi == NVME_CSI_ZNS;
-	case nvme_cmd_zone_append:
-		if (ns->head->ids.csi != NVME_CSI_ZNS)
-			return false;
-		fallthrough;
-	case nvme_cmd_read:
-	case nvme_cmd_write:
-	case nvme_cmd_compare:
-		break;
 	default:
-		return false;
+		break;
 	}
 
-	/* the driver could not make sense of the block format */
-	if (!shift)
+	/* the format is not known, or one that no block device could have */
+	if (!nvme_ng_moves_blocks(ns, cmd) || !shift)
 		return false;
 	nr = (le32_to_cpu(cmd->common.cdw12) & 0xffff) + 1;
 	*data = nr << shift;
 	/* without protection information PRACT means nothing */
 	if (ms && !((le32_to_cpu(cmd->common.cdw12) >> 16) &
-		    NVME_RW_PRINFO_PRACT && nvme_ns_has_pi(nvme_ng_format(ns)))) {
-		if (nvme_ng_format(ns)->features & NVME_NS_EXT_LBAS)
+		    NVME_RW_PRINFO_PRACT && format & NVME_NG_FORMAT_PI)) {
+		if (format & NVME_NG_FORMAT_EXT)
 			*data += nr * ms;
 		else
 			*meta = nr * ms;
@@ -178,9 +239,17 @@ bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
 	*data = 0;
 	*meta = 0;
 	if (!ns) {
-		if (cmd->common.opcode == nvme_admin_identify)
+		switch (cmd->common.opcode) {
+		case nvme_admin_identify:
 			*data = NVME_IDENTIFY_DATA_SIZE;
-		return *data;
+			return true;
+		case nvme_admin_get_log_page:
+			*data = (((u64)le16_to_cpu(cmd->get_log_page.numdu) << 16 |
+				  le16_to_cpu(cmd->get_log_page.numdl)) + 1) * 4;
+			return true;
+		default:
+			return false;
+		}
 	}
 	if (!nvme_ng_moves_data(cmd))
 		return true;
@@ -208,4 +277,41 @@ bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
 	default:
 		return false;
 	}
+}
+
+/**
+ * nvme_ng_metadata_unknown - may a command move metadata of an unknown length
+ * @ns: the namespace
+ * @cmd: the command, whose length nvme_ng_cmd_length() did not know
+ *
+ * A controller that takes SGLs is told the length of the data only.
+ */
+bool nvme_ng_metadata_unknown(struct nvme_ns *ns,
+			      const struct nvme_command *cmd)
+{
+	u32 format = nvme_ng_block_format(ns);
+
+	if (!nvme_ng_moves_blocks(ns, cmd) || nvme_ng_format_is_plain(format))
+		return false;
+	return !(format & NVME_NG_FORMAT_KNOWN && format & NVME_NG_FORMAT_EXT);
+}
+
+/**
+ * nvme_ng_use_scratch - let metadata that no program wants go nowhere
+ * @ns: the namespace
+ * @cmd: the command; its metadata pointer is set
+ * @len: bytes of metadata that it moves
+ *
+ * Return: false if there is not that much.
+ */
+bool nvme_ng_use_scratch(struct nvme_ns *ns, struct nvme_command *cmd, u64 len)
+{
+	const struct nvme_ng_scratch *s =
+		READ_ONCE(container_of(ns, struct nvme_ng_ns, ns)->scratch);
+
+	if (!s || len > s->len)
+		return false;
+	cmd->common.metadata = cpu_to_le64(cmd->common.opcode & 1 ?
+					   s->zeros_dma : s->sink_dma);
+	return true;
 }

@@ -90,6 +90,8 @@
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #define nvme_ng_do_in_task	io_uring_cmd_complete_in_task
+#define nvme_ng_freeze_start	blk_freeze_queue_start
+#define nvme_ng_unfreeze	blk_mq_unfreeze_queue
 
 /* behind an IOMMU this kernel only tells what its operations could do */
 static inline bool nvme_ng_need_sync(struct device *dev, dma_addr_t dma)
@@ -146,6 +148,8 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 }
 #else
 #define nvme_ng_do_in_task	io_uring_cmd_do_in_task_lazy
+#define nvme_ng_freeze_start	blk_freeze_queue_start_non_owner
+#define nvme_ng_unfreeze	blk_mq_unfreeze_queue_non_owner
 #define nvme_ng_pin_longterm(addr, nr, write, page) \
 	pin_user_pages_fast(addr, nr, FOLL_LONGTERM | ((write) ? FOLL_WRITE : 0), \
 			    page)

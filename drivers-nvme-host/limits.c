@@ -7,11 +7,6 @@
 #include <linux/device.h>
 #include "ng.h"
 
-/* Key Value Command Set specification, Identify Namespace data structure */
-#define NVME_NG_KV_FORMAT	29
-#define NVME_NG_KV_FORMATS	72
-#define NVME_NG_KV_FORMAT_SIZE	16
-
 /**
  * nvme_ng_max_transfer - largest data length of a command
  * @ns: the namespace
@@ -29,44 +24,18 @@ u32 nvme_ng_max_transfer(struct nvme_ns *ns)
 /**
  * nvme_ng_max_metadata - largest separate metadata length of a command
  * @ns: the namespace
+ * @format: its block format
  *
  * Return: bytes, 0 if the namespace has no separate metadata.
  */
-u32 nvme_ng_max_metadata(struct nvme_ns *ns)
+u32 nvme_ng_max_metadata(struct nvme_ns *ns, u32 format)
 {
-	u32 shift = nvme_ng_lba_shift(ns);
-	u16 ms = nvme_ng_format(ns)->ms;
+	u32 shift = nvme_ng_format_shift(format);
 
-	if (!shift || !ms || nvme_ng_format(ns)->features & NVME_NS_EXT_LBAS)
+	if (!shift || format & NVME_NG_FORMAT_EXT)
 		return 0;
-	return min_t(u32, nvme_ng_max_transfer(ns) >> shift, 65536) * ms;
-}
-
-static int nvme_ng_kv_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
-{
-	struct nvme_command c = {
-		.identify.opcode	= nvme_admin_identify,
-		.identify.nsid		= cpu_to_le32(ns->head->ns_id),
-		.identify.cns		= NVME_ID_CNS_CS_NS,
-		.identify.csi		= NVME_NG_CSI_KV,
-	};
-	u8 *id, *fmt;
-	int ret;
-
-	id = kzalloc(NVME_IDENTIFY_DATA_SIZE, GFP_KERNEL);
-	if (!id)
-		return -ENOMEM;
-	ret = nvme_submit_sync_cmd(ns->ctrl->admin_q, &c, id,
-				   NVME_IDENTIFY_DATA_SIZE);
-	if (!ret) {
-		fmt = id + NVME_NG_KV_FORMATS +
-			(id[NVME_NG_KV_FORMAT] & 0xf) * NVME_NG_KV_FORMAT_SIZE;
-		lim->max_key_len = le16_to_cpup((__le16 *)fmt);
-		lim->max_value_len = le32_to_cpup((__le32 *)(fmt + 4));
-	}
-	kfree(id);
-	/* a device that does not tell leaves the limits unknown */
-	return min(ret, 0);
+	return min_t(u32, nvme_ng_max_transfer(ns) >> shift, 65536) *
+		nvme_ng_format_ms(format);
 }
 
 /**
@@ -74,21 +43,25 @@ static int nvme_ng_kv_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
  * @ns: the namespace
  * @lim: filled in but for size and flags
  *
- * Return: 0 or a negative errno.
+ * No command is sent for it: what it tells was read by the last scan.
  */
-int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
+void nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
 {
 	struct nvme_ctrl *ctrl = ns->ctrl;
+	const struct nvme_ng_ns *p = container_of(ns, struct nvme_ng_ns, ns);
+	/* a reset may lose the I/O queues, and the tag set with them */
+	struct blk_mq_tag_set *tagset = READ_ONCE(ctrl->tagset);
 	bool direct = nvme_ng_is_direct(ctrl);
 	bool sgl = nvme_ctrl_sgl_supported(ctrl);
-	u32 shift = nvme_ng_lba_shift(ns);
+	u32 format = nvme_ng_block_format(ns);
+	u32 shift = nvme_ng_format_shift(format);
 
 	lim->csi = ns->head->ids.csi;
 	lim->nsid = ns->head->ns_id;
 	if (sgl)
 		lim->features |= NVME_NG_F_SGL;
-	if (ctrl->tagset->nr_maps > HCTX_TYPE_POLL &&
-	    ctrl->tagset->map[HCTX_TYPE_POLL].nr_queues)
+	if (tagset && tagset->nr_maps > HCTX_TYPE_POLL &&
+	    tagset->map[HCTX_TYPE_POLL].nr_queues)
 		lim->features |= NVME_NG_F_POLL;
 
 	lim->max_transfer = nvme_ng_max_transfer(ns);
@@ -107,7 +80,7 @@ int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
 	switch (ns->head->ids.csi) {
 	case NVME_CSI_ZNS:
 #ifdef CONFIG_BLK_DEV_ZONED
-		if (shift >= SECTOR_SHIFT)
+		if (shift)
 			lim->zone_size = nvme_ng_format(ns)->zsze >>
 				(shift - SECTOR_SHIFT);
 		lim->max_append = min_t(u64, lim->max_transfer,
@@ -116,17 +89,17 @@ int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
 		fallthrough;
 	case NVME_CSI_NVM:
 		lim->lba_size = shift ? 1U << shift : 0;
-		lim->metadata_size = nvme_ng_format(ns)->ms;
+		lim->metadata_size = nvme_ng_format_ms(format);
 		lim->pi_type = nvme_ng_format(ns)->pi_type;
 		lim->pi_size = lim->pi_type ? nvme_ng_format(ns)->pi_size : 0;
-		lim->max_metadata = nvme_ng_max_metadata(ns);
-		if (nvme_ng_format(ns)->features & NVME_NS_EXT_LBAS)
+		lim->max_metadata = nvme_ng_max_metadata(ns, format);
+		if (format & NVME_NG_FORMAT_EXT && lim->metadata_size)
 			lim->features |= NVME_NG_F_EXT_LBA;
-		return 0;
+		break;
 	case NVME_NG_CSI_KV:
-		return nvme_ng_kv_limits(ns, lim);
-	default:
-		return 0;
+		lim->max_key_len = READ_ONCE(p->max_key_len);
+		lim->max_value_len = READ_ONCE(p->max_value_len);
+		break;
 	}
 }
 
@@ -135,9 +108,11 @@ static int nvme_ng_device_limits(struct device *dev, struct nvme_ng_limits *lim)
 	int ret = -EWOULDBLOCK;
 	struct nvme_ns *ns;
 
-	if (dev->groups == nvme_ng_ns_groups)
-		return nvme_ng_limits(container_of(dev, struct nvme_ns,
-						   cdev_device), lim);
+	if (dev->groups == nvme_ng_ns_groups) {
+		nvme_ng_limits(container_of(dev, struct nvme_ns, cdev_device),
+			       lim);
+		return 0;
+	}
 #ifdef CONFIG_NVME_MULTIPATH
 	{
 		struct nvme_ns_head *head =
@@ -145,8 +120,10 @@ static int nvme_ng_device_limits(struct device *dev, struct nvme_ng_limits *lim)
 		int srcu = srcu_read_lock(&head->srcu);
 
 		ns = nvme_find_path(head);
-		if (ns)
-			ret = nvme_ng_limits(ns, lim);
+		if (ns) {
+			nvme_ng_limits(ns, lim);
+			ret = 0;
+		}
 		srcu_read_unlock(&head->srcu, srcu);
 	}
 #endif

@@ -11,10 +11,23 @@ struct file;
 struct inode;
 struct io_comp_batch;
 struct io_uring_cmd;
+struct nvme_ctrl;
+struct nvme_id_ns;
+struct nvme_id_ns_nvm;
+struct nvme_ns;
 
 extern const struct attribute_group *nvme_ng_ns_groups[];
 extern const struct attribute_group *nvme_ng_head_groups[];
 
+struct nvme_ns *nvme_ng_alloc_ns(int node);
+void nvme_ng_format_begin(struct nvme_ns *ns);
+void nvme_ng_format_read(struct nvme_ns *ns, const struct nvme_id_ns *id,
+			 const struct nvme_id_ns_nvm *nvm);
+unsigned int nvme_ng_admin_effects(unsigned char opcode);
+void nvme_ng_effects_begin(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+			   unsigned int effects);
+void nvme_ng_effects_end(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
+			 unsigned int effects);
 int nvme_ng_init(void);
 void nvme_ng_exit(void);
 void nvme_ng_release(struct file *file);

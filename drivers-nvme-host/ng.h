@@ -26,6 +26,89 @@ enum {
 	nvme_ng_kv_exist	= 0x14,
 };
 
+/* the block format of a namespace, &nvme_ng_ns.format */
+#define NVME_NG_FORMAT_KNOWN	BIT(0)	/* the rest is true */
+#define NVME_NG_FORMAT_EXT	BIT(1)	/* metadata follows each block */
+#define NVME_NG_FORMAT_PI	BIT(2)	/* it is protection information only */
+#define NVME_NG_FORMAT_SHIFT	8	/* LBA Data Size, 8 bits */
+#define NVME_NG_FORMAT_MS	16	/* Metadata Size, 16 bits */
+
+/**
+ * struct nvme_ng_scratch - memory for metadata that no program wants
+ * @len: bytes of each of the two
+ * @zeros: what controllers read
+ * @zeros_dma: where that is for them
+ * @sink: what they write, and nobody reads
+ * @sink_dma: where that is for them
+ *
+ * Belongs to the device, and ends when the driver is unbound from it.
+ */
+struct nvme_ng_scratch {
+	u32		len;
+	void		*zeros;
+	dma_addr_t	zeros_dma;
+	void		*sink;
+	dma_addr_t	sink_dma;
+};
+
+/**
+ * struct nvme_ng_ns - a namespace, with what is kept of it here
+ * @ns: the namespace
+ * @format: NVME_NG_FORMAT_*, read with nvme_ng_block_format()
+ * @read_from: how often formats had been forgotten when a scan began
+ * @max_key_len: of a Key Value namespace in bytes, 0 if not known
+ * @max_value_len: the same
+ * @scratch: for separate metadata, or NULL
+ */
+struct nvme_ng_ns {
+	struct nvme_ns			ns;
+	u32				format;
+	u32				read_from;
+	u16				max_key_len;
+	u32				max_value_len;
+	const struct nvme_ng_scratch	*scratch;
+};
+
+/**
+ * nvme_ng_block_format - the block format by which to judge a command
+ * @ns: the namespace
+ *
+ * The caller holds a request of the namespace's queue, or what else a freeze
+ * of the queue waits for: the format stays true until that ends.
+ *
+ * Return: NVME_NG_FORMAT_*; without NVME_NG_FORMAT_KNOWN nothing is known.
+ */
+static inline u32 nvme_ng_block_format(struct nvme_ns *ns)
+{
+	return READ_ONCE(container_of(ns, struct nvme_ng_ns, ns)->format);
+}
+
+/* Blocks without separate or extended metadata, whose size is known? */
+static inline bool nvme_ng_format_is_plain(u32 format)
+{
+	return (format & (NVME_NG_FORMAT_KNOWN |
+			  GENMASK(31, NVME_NG_FORMAT_MS))) ==
+		NVME_NG_FORMAT_KNOWN;
+}
+
+/* Bytes of metadata of a block */
+static inline u16 nvme_ng_format_ms(u32 format)
+{
+	return format >> NVME_NG_FORMAT_MS;
+}
+
+/* 0 where the format is not known or no block device could have it */
+static inline u32 nvme_ng_format_shift(u32 format)
+{
+	u8 shift = format >> NVME_NG_FORMAT_SHIFT;
+
+	return format & NVME_NG_FORMAT_KNOWN && shift >= SECTOR_SHIFT &&
+		shift < 32 ? shift : 0;
+}
+
+/* I/O command of every command set, NVM Express Base specification 2.0 */
+#define NVME_NG_CANCEL		0x18
+
 /**
  * struct nvme_ng_list - descriptor memory of a command
  * @next: more of it
@@ -160,10 +243,23 @@ bool nvme_ng_allowed(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		     const struct nvme_command *cmd, bool write);
 bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
 			u64 *data, u64 *meta);
+bool nvme_ng_metadata_unknown(struct nvme_ns *ns,
+			      const struct nvme_command *cmd);
+bool nvme_ng_use_scratch(struct nvme_ns *ns, struct nvme_command *cmd,
+			 u64 len);
 
 u32 nvme_ng_max_transfer(struct nvme_ns *ns);
-u32 nvme_ng_max_metadata(struct nvme_ns *ns);
-int nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim);
+u32 nvme_ng_max_metadata(struct nvme_ns *ns, u32 format);
+void nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim);
+
+/* The longest separate metadata to accept; not all that is sent is judged. */
+static inline u32 nvme_ng_metadata_bound(struct nvme_ns *ns)
+{
+	u32 format = nvme_ng_block_format(ns);
+
+	return format & NVME_NG_FORMAT_KNOWN ?
+		nvme_ng_max_metadata(ns, format) : nvme_ng_max_transfer(ns);
+}
 
 static inline bool nvme_ng_is_direct(struct nvme_ctrl *ctrl)
 {
@@ -195,15 +291,6 @@ static inline u32 nvme_ng_align_mask(struct nvme_ctrl *ctrl, bool sgl)
 static inline u64 nvme_ng_max(struct nvme_ctrl *ctrl)
 {
 	return (u64)ctrl->max_hw_sectors << SECTOR_SHIFT;
-}
-
-/* 0 where the driver made no sense of the block format */
-static inline u32 nvme_ng_lba_shift(struct nvme_ns *ns)
-{
-	u32 shift = nvme_ng_format(ns)->lba_shift;
-
-	/* the metadata of smaller blocks is not known on every kernel */
-	return shift >= SECTOR_SHIFT && shift < 32 ? shift : 0;
 }
 
 /* opcode bits 1:0, NVM Express Base specification, Opcode field */

@@ -239,7 +239,7 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 		return 0;
 	if (!ns)
 		return -EINVAL;
-	max = nvme_ng_max_metadata(ns);
+	max = nvme_ng_metadata_bound(ns);
 	if (args->fixed) {
 		ret = nvme_ng_buf_import(&nc->meta, &iov, 1, max, args->fixed,
 					 args->issue_flags);
@@ -257,7 +257,7 @@ static int nvme_ng_import_meta(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
  * described of the data.
  */
 static int nvme_ng_check_length(struct nvme_ns *ns,
-				const struct nvme_command *cmd, bool sgl,
+				struct nvme_command *cmd, bool sgl,
 				u32 *data_len, u32 meta_len)
 {
 	int ret;
@@ -266,6 +266,24 @@ static int nvme_ng_check_length(struct nvme_ns *ns,
 		return 0;
 	ret = nvme_ng_exceeds(ns, cmd, sgl, data_len, meta_len);
 	return ret <= 0 || capable(CAP_SYS_ADMIN) ? min(ret, 0) : -EACCES;
+}
+
+/*
+ * The same for the admin queue, which takes PRPs only.  Up to a page, what the
+ * controller writes beyond the buffer of the program is lost.
+ */
+static int nvme_ng_check_admin_length(const struct nvme_command *cmd,
+				      u32 *data_len)
+{
+	u64 data, meta;
+
+	if (!nvme_ng_cmd_length(NULL, cmd, &data, &meta))
+		return 0;
+	if (data <= NVME_CTRL_PAGE_SIZE)
+		*data_len = data;
+	else if (data > *data_len && !capable(CAP_SYS_ADMIN))
+		return -EINVAL;
+	return 0;
 }
 
 /* The most that a vectored command can have, as for struct iovec */
@@ -378,7 +396,6 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u64 data, meta;
 	u32 len;
 	int ret;
 
@@ -395,12 +412,11 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 	if (ret)
 		goto out_free;
 
-	/* admin: what the controller writes beyond the user's buffer is lost */
 	len = nc->data.len;
 	if (ns)
 		ret = nvme_ng_check_length(ns, cmd, sgl, &len, nc->meta.len);
-	else if (nvme_ng_cmd_length(NULL, cmd, &data, &meta))
-		len = data;
+	else
+		ret = nvme_ng_check_admin_length(cmd, &len);
 	if (ret)
 		goto out_free;
 	ret = nvme_ng_buf_map(&nc->data, nc->dev, len,
@@ -1064,6 +1080,9 @@ static int nvme_ng_ioctl_submit_io(struct nvme_ns *ns,
 
 	cmd.common.opcode = u.opcode;
 	cmd.common.cdw12 = cpu_to_le32(u.cdw12);
+	/* bytes cannot be told from blocks now */
+	if (!(nvme_ng_block_format(ns) & NVME_NG_FORMAT_KNOWN))
+		return -EAGAIN;
 	if (!nvme_ng_cmd_length(ns, &cmd, &data, &meta) || data > U32_MAX)
 		return -EINVAL;
 	u.addr = io.addr;
@@ -1082,7 +1101,6 @@ static int nvme_ng_ioctl_limits(struct nvme_ns *ns, void __user *arg)
 	struct nvme_ng_limits __user *u = arg;
 	struct nvme_ng_limits lim = { };
 	u32 size, in[2];
-	int ret;
 
 	BUILD_BUG_ON(sizeof(lim) != 72);
 	if (copy_from_user(in, arg, sizeof(in)))
@@ -1090,9 +1108,7 @@ static int nvme_ng_ioctl_limits(struct nvme_ns *ns, void __user *arg)
 	size = in[0];
 	if (in[1] || size < 16 || size > PAGE_SIZE)
 		return -EINVAL;
-	ret = nvme_ng_limits(ns, &lim);
-	if (ret)
-		return ret;
+	nvme_ng_limits(ns, &lim);
 	lim.size = min_t(u32, size, sizeof(lim));
 	if (copy_to_user(u, &lim, lim.size))
 		return -EFAULT;
@@ -1274,6 +1290,34 @@ static struct nvme_ns_head *nvme_ng_file_head(struct file *file)
 			    cdev);
 }
 
+static void nvme_ng_put_ns(struct nvme_ns *ns)
+{
+	struct module *module = ns->ctrl->ops->module;
+
+	nvme_put_ns(ns);
+	module_put(module);
+}
+
+/*
+ * The usable path of a head, or NULL.  A command that waits must not hold up
+ * the removal of paths, as it would under &nvme_ns_head.srcu: it has a
+ * reference to its namespace, and to the module that a head does not keep.
+ */
+static struct nvme_ns *nvme_ng_get_ns(struct nvme_ns_head *head)
+{
+	int srcu = srcu_read_lock(&head->srcu);
+	struct nvme_ns *ns = nvme_find_path(head);
+
+	if (ns && !try_module_get(ns->ctrl->ops->module))
+		ns = NULL;
+	if (ns && !kref_get_unless_zero(&ns->kref)) {
+		module_put(ns->ctrl->ops->module);
+		ns = NULL;
+	}
+	srcu_read_unlock(&head->srcu, srcu);
+	return ns;
+}
+
 /**
  * nvme_ng_head_chr_ioctl - ->unlocked_ioctl() of a multipath head
  * @file: the open node
@@ -1285,34 +1329,22 @@ static struct nvme_ns_head *nvme_ng_file_head(struct file *file)
 long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
 			    unsigned long arg)
 {
-	struct nvme_ns_head *head = nvme_ng_file_head(file);
 	bool write = file->f_mode & FMODE_WRITE;
 	void __user *argp = (void __user *)arg;
-	struct nvme_ctrl *ctrl;
 	struct nvme_ns *ns;
 	long ret;
-	int srcu;
 
 	/* memory can be let go of when there is no path any more, too */
 	if (cmd == NVME_NG_IOCTL_UNMAP)
 		return nvme_ng_ioctl_unmap(file, argp);
-	srcu = srcu_read_lock(&head->srcu);
-	ns = nvme_find_path(head);
-	if (!ns) {
-		ret = -EWOULDBLOCK;
-	} else if (nvme_ng_is_admin_ioctl(cmd)) {
-		/* the command may remove this very namespace */
-		ctrl = ns->ctrl;
-		nvme_get_ctrl(ctrl);
-		srcu_read_unlock(&head->srcu, srcu);
-		ret = nvme_ng_admin_ioctl(ctrl, cmd, argp, write);
-		nvme_put_ctrl(ctrl);
-		goto out;
-	} else {
+	ns = nvme_ng_get_ns(nvme_ng_file_head(file));
+	if (!ns)
+		return -EWOULDBLOCK;
+	if (nvme_ng_is_admin_ioctl(cmd))
+		ret = nvme_ng_admin_ioctl(ns->ctrl, cmd, argp, write);
+	else
 		ret = nvme_ng_ioctl(file, ns, cmd, argp);
-	}
-	srcu_read_unlock(&head->srcu, srcu);
-out:
+	nvme_ng_put_ns(ns);
 	return ret == -ENOIOCTLCMD ? nvme_ns_head_chr_ioctl(file, cmd, arg) :
 		ret;
 }
@@ -1331,17 +1363,26 @@ int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			       unsigned int issue_flags)
 {
 	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
-	int srcu = srcu_read_lock(&head->srcu);
-	struct nvme_ns *ns = nvme_find_path(head);
-	bool stock = ns && !nvme_ng_is_direct(ns->ctrl);
-	int ret = -EIOCBQUEUED;
+	bool waits = !(issue_flags & IO_URING_F_NONBLOCK), stock;
+	int ret = -EIOCBQUEUED, srcu = 0;
+	struct nvme_ns *ns;
 
+	if (waits) {
+		ns = nvme_ng_get_ns(head);
+	} else {
+		srcu = srcu_read_lock(&head->srcu);
+		ns = nvme_find_path(head);
+	}
+	stock = ns && !nvme_ng_is_direct(ns->ctrl);
 	/* returned, -EAGAIN would make io_uring try again, and again */
 	if (!ns)
 		nvme_ng_uring_done(ioucmd, -EAGAIN, 0, issue_flags);
 	else if (!stock)
 		ret = nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
-	srcu_read_unlock(&head->srcu, srcu);
+	if (!waits)
+		srcu_read_unlock(&head->srcu, srcu);
+	else if (ns)
+		nvme_ng_put_ns(ns);
 	return stock ? nvme_ns_head_chr_uring_cmd(ioucmd, issue_flags) : ret;
 }
 

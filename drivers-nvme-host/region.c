@@ -594,7 +594,7 @@ int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
 	struct nvme_ng_view *view;
 	dma_addr_t dma;
 
-	if (len > nvme_ng_max_metadata(path->ns))
+	if (len > nvme_ng_metadata_bound(path->ns))
 		return -EINVAL;
 	view = nvme_ng_find_view(open, path->device,
 				 READ_ONCE(sqe->meta_region));
@@ -611,22 +611,28 @@ int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
 /**
  * nvme_ng_exceeds - can a command make the controller go beyond its buffers
  * @ns: the namespace
- * @cmd: the command
+ * @cmd: the command; where it moves metadata and @meta_len is 0 its metadata
+ *	pointer is set to memory of the driver
  * @block: the controller is told the length of the data
  * @len: bytes of data; unless @block set to what the command moves, on which
  *	it depends what a controller takes PRP 2 for
  * @meta_len: bytes of metadata
  *
+ * The caller holds a request of the namespace's queue, or what else a freeze
+ * of the queue waits for.
+ *
  * Return: 0 if it cannot; -EINVAL if it can; 1 if that is not known.
  */
-int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
-		    bool block, u32 *len, u32 meta_len)
+int nvme_ng_exceeds(struct nvme_ns *ns, struct nvme_command *cmd, bool block,
+		    u32 *len, u32 meta_len)
 {
 	u64 data, meta;
 
 	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
-		return !block;
-	if (meta > meta_len || (!block && data > *len))
+		return !block || nvme_ng_metadata_unknown(ns, cmd);
+	if (!block && data > *len)
+		return -EINVAL;
+	if (meta > meta_len && (meta_len || !nvme_ng_use_scratch(ns, cmd, meta)))
 		return -EINVAL;
 	if (!block)
 		*len = data;
@@ -639,9 +645,11 @@ static bool nvme_ng_is_exact(struct nvme_ns *ns, const struct nvme_command *cmd,
 {
 	u32 nr = (le32_to_cpu(cmd->common.cdw12) & 0xffff) + 1;
 	u8 opcode = cmd->common.opcode, csi = ns->head->ids.csi;
-	u32 shift = nvme_ng_lba_shift(ns);
+	u32 format = nvme_ng_block_format(ns);
+	u32 shift = nvme_ng_format_shift(format);
 
-	return shift && (u64)nr << shift == len && !nvme_ng_format(ns)->ms &&
+	return nvme_ng_format_is_plain(format) && shift &&
+		(u64)nr << shift == len &&
 		(opcode == nvme_cmd_read || opcode == nvme_cmd_write) &&
 		(csi == NVME_CSI_NVM || csi == NVME_CSI_ZNS);
 }

@@ -331,11 +331,11 @@ int nvme_ng_use_meta(struct nvme_ng_open *open, struct nvme_ng_path *path,
 /* Must the command be looked at by nvme_ng_exceeds()? */
 static inline bool nvme_ng_may_exceed(struct nvme_ns *ns, bool block)
 {
-	return !block || nvme_ng_format(ns)->ms;
+	return !block || !nvme_ng_format_is_plain(nvme_ng_block_format(ns));
 }
 
-int nvme_ng_exceeds(struct nvme_ns *ns, const struct nvme_command *cmd,
-		    bool block, u32 *len, u32 meta_len);
+int nvme_ng_exceeds(struct nvme_ns *ns, struct nvme_command *cmd, bool block,
+		    u32 *len, u32 meta_len);
 int nvme_ng_use_prps(struct nvme_ns *ns, const struct nvme_ng_view *view,
 		     u64 offset, u32 len, u32 meta_len,
 		     struct nvme_command *cmd);

@@ -34,7 +34,7 @@
  *	first begin, at a multiple of this, or the kernel copies the data;
  *	bytes, 0 if there is no such rule
  * @lba_size: bytes of a logical block without metadata, 0 if the command set
- *	has none
+ *	has none, or while the format of the namespace is not known
  * @metadata_size: bytes of metadata of a logical block, 0 if none
  * @pi_type: protection information type, 0 if none
  * @pi_size: bytes of protection information in the metadata of a block
@@ -70,9 +70,8 @@ struct nvme_ng_limits {
  *
  * Any open descriptor may ask.  Returns 0, or -1 with errno EFAULT (the
  * structure cannot be read or written), EINVAL (@flags is not 0, or @size is
- * less than 16 or more than a page), EAGAIN (a multipath node has no usable
- * path), or of a Key Value namespace, whose controller is asked, ENOMEM, EINTR
- * (it was reset) or ENODEV (it is gone).
+ * less than 16 or more than a page) or EAGAIN (a multipath node has no usable
+ * path).  No command is sent: the limits are those that the last scan has read.
  */
 #define NVME_NG_IOCTL_LIMITS	_IOWR('N', 0x60, struct nvme_ng_limits)
 

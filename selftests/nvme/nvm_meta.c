@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* NVM namespaces with metadata in a buffer of its own. */
-#include "nvme_test.h"
+#include "region.h"
+
+static struct nt_ring ring;
 
 static bool has_separate_metadata(const struct nt_ns *ns)
 {
@@ -108,12 +110,98 @@ static void compare(struct nt_ns *ns, enum nt_via via)
 		  NVME_SC_COMPARE_FAILED);
 }
 
+/*
+ * Metadata that nobody wants: what is read goes nowhere, what is written are
+ * zeros, never what a command before has read.
+ */
+static void no_buffer(struct nt_ns *ns, enum nt_via via)
+{
+	static const unsigned int forms[] = { 0, NT_VEC, NT_FIXED };
+	char *data = nt_alloc(8 * ns->lba_size, 0);
+	char *meta = nt_alloc(8 * ns->ms, 0), *zeros = nt_alloc(8 * ns->ms, 0);
+	struct iovec vec = { data, 8 * ns->lba_size };
+	struct nvme_uring_cmd cmd = {
+		.cdw10 = 900,
+		.cdw12 = 7,
+	};
+	size_t i;
+
+	memset(zeros, 0, 8 * ns->ms);
+	for (i = 0; i < ARRAY_SIZE(forms); i++) {
+		if (forms[i] == NT_FIXED && via == NT_IOCTL)
+			continue;
+		nt_fill(data, 8 * ns->lba_size, 9 + i);
+		nt_fill(meta, 8 * ns->ms, 10 + i);
+		nt_status(nt_rw(ns, via, NVME_CMD_WRITE, 900, 8, data, meta,
+				NULL), NVME_SC_SUCCESS);
+		cmd.addr = (uintptr_t)(forms[i] == NT_VEC ? (void *)&vec : data);
+		cmd.data_len = forms[i] == NT_VEC ? 1 : 8 * ns->lba_size;
+		cmd.opcode = NVME_CMD_READ;
+		memset(data, NT_POISON, 8 * ns->lba_size);
+		if (forms[i] == NT_FIXED)
+			nt_eq(io_uring_register_buffers(&ns->dev.ring, &vec, 1),
+			      0);
+		nt_status(nt_io_form(ns, via, forms[i], &cmd, NULL),
+			  NVME_SC_SUCCESS);
+		cmd.opcode = NVME_CMD_WRITE;
+		nt_status(nt_io_form(ns, via, forms[i], &cmd, NULL),
+			  NVME_SC_SUCCESS);
+		if (forms[i] == NT_FIXED)
+			nt_eq(io_uring_unregister_buffers(&ns->dev.ring), 0);
+		nt_status(nt_rw(ns, via, NVME_CMD_READ, 900, 8, data, meta,
+				NULL), NVME_SC_SUCCESS);
+		nt_same(meta, zeros, 8 * ns->ms);
+	}
+}
+
+/* The same with the data in a region, by a request and on a ring queue. */
+static void no_buffer_region(struct nt_ns *ns, enum nt_via via)
+{
+	static const unsigned int setups[] = { 0, IORING_SETUP_IOPOLL };
+	char *data = nt_alloc(8 * ns->lba_size, 0);
+	char *meta = nt_alloc(8 * ns->ms, 0), *zeros = nt_alloc(8 * ns->ms, 0);
+	struct nvme_uring_cmd cmd = {
+		.nsid = ns->nsid,
+		.data_len = 8 * ns->lba_size,
+		.cdw3 = 8 * ns->lba_size,
+		.cdw10 = 900,
+		.cdw12 = 7,
+	};
+	__u32 region;
+	size_t i;
+
+	if (via == NT_IOCTL)
+		nt_skip("regions are for io_uring");
+	memset(zeros, 0, 8 * ns->ms);
+	nt_eq(nt_map(ns->dev.fd, 0, data, 8 * ns->lba_size, &region), 0);
+	for (i = 0; i < ARRAY_SIZE(setups); i++) {
+		nt_fill(data, 8 * ns->lba_size, 20 + i);
+		nt_fill(meta, 8 * ns->ms, 30 + i);
+		nt_status(nt_rw(ns, via, NVME_CMD_WRITE, 900, 8, data, meta,
+				NULL), NVME_SC_SUCCESS);
+		nt_ring_open(&ring, 8, setups[i]);
+		cmd.opcode = NVME_CMD_READ;
+		nt_status(nt_region_run(&ring, ns->dev.fd, NVME_NG_URING_CMD_IO,
+					&cmd, region, 0), NVME_SC_SUCCESS);
+		cmd.opcode = NVME_CMD_WRITE;
+		nt_status(nt_region_run(&ring, ns->dev.fd, NVME_NG_URING_CMD_IO,
+					&cmd, region, 0), NVME_SC_SUCCESS);
+		nt_ring_close(&ring);
+		nt_status(nt_rw(ns, via, NVME_CMD_READ, 900, 8, data, meta,
+				NULL), NVME_SC_SUCCESS);
+		nt_same(meta, zeros, 8 * ns->ms);
+	}
+	nt_eq(nt_unmap(ns->dev.fd, region), 0);
+}
+
 static const struct nt_case cases[] = {
 	{ "sizes", sizes },
 	{ "buffer_offsets", buffer_offsets },
 	{ "per_block", per_block },
 	{ "neighbours", neighbours },
 	{ "compare", compare },
+	{ "no_buffer", no_buffer },
+	{ "no_buffer_region", no_buffer_region },
 };
 
 int main(int argc, char **argv)

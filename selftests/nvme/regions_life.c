@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -712,25 +713,76 @@ static void run_unbind(struct life *l)
 	reopen(l->ns);
 }
 
-/* A reset after which the controller gives no I/O queues, and another one. */
+/* Are the namespaces of the controller gone? */
+static bool has_no_namespace(const struct nt_ns *ns)
+{
+	char pattern[600];
+	glob_t g;
+	int ret;
+
+	snprintf(pattern, sizeof(pattern), "%s/nvme*n*", ns->ctrl.sysfs);
+	ret = glob(pattern, 0, NULL, &g);
+	if (!ret)
+		globfree(&g);
+	return ret == GLOB_NOMATCH;
+}
+
+/* Without rules a controller that has lost its queues gets them again. */
+static void forget_rules(void)
+{
+	static const char *const ids[] = { "A0", "A1", "B" };
+	char line[200];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		snprintf(line, sizeof(line),
+			 "qmp qom-set '{\"path\": \"/machine/peripheral/%s\", \"property\": \"x-inject\", \"value\": \"\"}' >/dev/null",
+			 ids[i]);
+		if (system(line))
+			nt_die("%s: failed", line);
+	}
+}
+
+/*
+ * A reset after which the controller gives no I/O queues, and another one.
+ * Every entry point of an open file finds a namespace without a queue then.
+ */
 static void run_lost_queues(struct life *l)
 {
 	struct rule rule = {
 		.admin = 1,
 		.opcode = NVME_ADMIN_SET_FEATURES,
 		.status = htole16(0x4006),
-		.count = htole32(1),
 	};
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_CMD_READ,
+		.nsid = l->ns->nsid,
+		.addr = (uintptr_t)l->area.at,
+		.data_len = 512,
+	};
+	struct nvme_ng_limits lim;
+	unsigned int i;
+	__u32 other;
+	int ret;
 
 	delay_reads(l, 0);
 	inject_at(l->ns->ctrl.fd, &rule);
 	fly(l, 0);
 	reset(l);
 	land(false);
+	for (i = 0; !has_no_namespace(l->ns); i++, usleep(10000))
+		if (i > 3000)
+			nt_fail("the controller has not lost its queues");
 	put_read(&ring, l->fd, l->ns, l->region, 0, 0);
 	nt_ring_submit(&ring);
 	land(false);
-	sleep(1);
+	ret = nt_limits(l->fd, &lim);
+	if (ret && ret != -EAGAIN)
+		nt_fail("limits: errno %d", -ret);
+	nt_dev_ioctl(l->fd, NVME_IOCTL_IO64_CMD, &cmd, NULL);
+	if (!nt_map(l->fd, 0, l->area.at, NT_PAGE, &other))
+		nt_eq(nt_unmap(l->fd, other), 0);
+	forget_rules();
 	reset(l);
 	reopen(l->ns);
 }
