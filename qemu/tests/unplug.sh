@@ -49,6 +49,33 @@ test_unplug_and_plug() {
 	node NVMENG-A 7
 }
 
+# answer OPCODE: what the unprivileged user is told
+answer() {
+	as_tester "$(node NVMENG-A 7)" nvme io-passthru "$(node NVMENG-A 7)" \
+		--opcode="$1" --namespace-id=7 --cdw10=0xffffffff --cdw11=0xffffffff \
+		>/tmp/answer 2>&1 || :
+	cat /tmp/answer
+}
+
+# judged: Verify may be sent, what the controller does not support may not
+judged() {
+	answer 0x0c | grep -i 'LBA Out of Range'
+	answer 0x22 | grep -i 'Permission denied'
+}
+
+# The controller goes that told what commands do; the other path remains. What
+# the freed memory holds is poison where the kernel was told to.
+test_zy_effects_stay() {
+	present A1
+	judged
+	qmp device_del '{"id": "A0"}'
+	until_true absent A0
+	for _ in 1 2 3; do
+		sleep 1
+		judged
+	done
+}
+
 # Last: nothing brings this one back.
 test_zz_slot_power() {
 	present B
