@@ -16,7 +16,6 @@
 #include "watch.h"
 
 #define ADMIN_FORMAT	0x80
-#define FEATURE_INJECT	0xc0
 #define BLOCKS		16
 #define DATA		(BLOCKS * 512)
 #define ROUNDS		3
@@ -105,31 +104,17 @@ static void find_ctrls(const struct nt_ns *ns)
 /* Identify fails from now on, or no more. */
 static void fail_identify(const struct nt_ns *ns, bool on)
 {
-	static struct {
-		__le32 nsid;
-		__u8 admin;
-		__u8 opcode;
-		__le16 status;
-		__le32 delay_ms;
-		__le32 count;
-	} rules[256];
-	struct nvme_uring_cmd cmd = {
-		.opcode = NVME_ADMIN_SET_FEATURES,
-		.addr = (uintptr_t)rules,
-		.data_len = sizeof(rules),
-		.cdw10 = FEATURE_INJECT,
+	const struct nt_rule rule = {
+		.nsid = htole32(ns->nsid),
+		.admin = 1,
+		.opcode = NVME_ADMIN_IDENTIFY,
+		/* Internal Error, may be tried again */
+		.status = htole16(0x006),
 	};
 	size_t i;
 
-	memset(rules, 0, sizeof(rules));
-	rules[0].nsid = htole32(ns->nsid);
-	rules[0].admin = 1;
-	rules[0].opcode = NVME_ADMIN_IDENTIFY;
-	/* Internal Error, may be tried again */
-	rules[0].status = htole16(on ? 0x006 : 0);
 	for (i = 0; i < nr_ctrls; i++)
-		nt_status(nt_dev_ioctl(ctrls[i].fd, NVME_IOCTL_ADMIN64_CMD, &cmd,
-				       NULL), NVME_SC_SUCCESS);
+		nt_inject(ctrls[i].fd, on ? &rule : NULL);
 }
 
 /* The format of all formats without extended metadata that has these sizes */

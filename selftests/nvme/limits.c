@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "nvme_ng.h"
-#include "nvme_test.h"
+#include "watch.h"
 
 /* largest of what the drivers of all kernels take */
 #define DRIVER_MAX	(4U << 20)
@@ -538,6 +538,28 @@ static void extensible(struct nt_ns *ns, enum nt_via via)
 	      ENOTTY);
 }
 
+/* Nobody has the driver send a command by asking: Identify would fail. */
+static void no_command(struct nt_ns *ns, enum nt_via via)
+{
+	const struct nt_rule rule = {
+		.admin = 1,
+		.opcode = NVME_ADMIN_IDENTIFY,
+		.status = htole16(0x006),
+	};
+	struct nvme_ng_limits want, lim = { .size = sizeof(lim) };
+	int ret;
+
+	(void)via;
+	if (!ns->testbed)
+		nt_skip("no errors can be injected");
+	get_limits(ns->dev.fd, &want);
+	nt_inject(ns->ctrl.fd, &rule);
+	ret = ask(ns, &lim);
+	nt_inject(ns->ctrl.fd, NULL);
+	nt_status(ret, 0);
+	nt_same(&lim, &want, sizeof(lim));
+}
+
 #define ANY (-1)
 
 /* what a case is about: limits are read by ioctl, kept by both ways to send */
@@ -550,6 +572,7 @@ static const struct {
 	{ "unprivileged", unprivileged, true, ANY },
 	{ "as_identified", as_identified, true, ANY },
 	{ "extensible", extensible, true, ANY },
+	{ "no_command", no_command, true, ANY },
 	{ "max_segments", max_segments, false, ANY },
 	{ "max_transfer", max_transfer, false, ANY },
 	{ "max_metadata", max_metadata, false, ANY },

@@ -26,17 +26,6 @@
 #define DELAY_MS	400
 
 #define ADMIN_FORMAT	0x80
-#define FEATURE_INJECT	0xc0
-
-/* rules of the test bed's devices, feature C0h */
-struct rule {
-	__le32 nsid;
-	__u8 admin;
-	__u8 opcode;
-	__le16 status;
-	__le32 delay_ms;
-	__le32 count;
-};
 
 static const struct nt_mode *const modes[] = {
 	&nt_modes[0], &nt_modes[3], &nt_modes[4], &nt_modes[5],
@@ -84,25 +73,8 @@ static bool is_live(const char *sysfs)
 	return false;
 }
 
-static void inject_at(int fd, const struct rule *rule)
-{
-	static struct rule rules[256];
-	struct nvme_uring_cmd cmd = {
-		.opcode = NVME_ADMIN_SET_FEATURES,
-		.addr = (uintptr_t)rules,
-		.data_len = sizeof(rules),
-		.cdw10 = FEATURE_INJECT,
-	};
-
-	memset(rules, 0, sizeof(rules));
-	if (rule)
-		rules[0] = *rule;
-	nt_status(nt_dev_ioctl(fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
-		  NVME_SC_SUCCESS);
-}
-
 /* Every controller of the namespace follows the rule, it may have two. */
-static void inject(struct nt_ns *ns, const struct rule *rule)
+static void inject(struct nt_ns *ns, const struct nt_rule *rule)
 {
 	char serial[sizeof(ns->dev.serial)], path[300];
 	const char *class = "/sys/class/nvme";
@@ -123,7 +95,7 @@ static void inject(struct nt_ns *ns, const struct rule *rule)
 		fd = open(path, O_RDWR | O_CLOEXEC);
 		if (fd < 0)
 			nt_die("cannot open %s: %m", path);
-		inject_at(fd, rule);
+		nt_inject(fd, rule);
 		close(fd);
 	}
 	closedir(dir);
@@ -132,7 +104,7 @@ static void inject(struct nt_ns *ns, const struct rule *rule)
 /* Reads of the namespace take a while from now on. */
 static void delay_reads(struct life *l, __u32 ms)
 {
-	struct rule rule = {
+	struct nt_rule rule = {
 		.nsid = htole32(l->ns->nsid),
 		.opcode = NVME_CMD_READ,
 		.delay_ms = htole32(ms),
@@ -749,7 +721,7 @@ static void forget_rules(void)
  */
 static void run_lost_queues(struct life *l)
 {
-	struct rule rule = {
+	struct nt_rule rule = {
 		.admin = 1,
 		.opcode = NVME_ADMIN_SET_FEATURES,
 		.status = htole16(0x4006),
@@ -766,7 +738,7 @@ static void run_lost_queues(struct life *l)
 	int ret;
 
 	delay_reads(l, 0);
-	inject_at(l->ns->ctrl.fd, &rule);
+	nt_inject(l->ns->ctrl.fd, &rule);
 	fly(l, 0);
 	reset(l);
 	land(false);

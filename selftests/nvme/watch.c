@@ -7,6 +7,7 @@
 #include "watch.h"
 
 /* vendor specific feature of the test bed's controllers */
+#define FEATURE_INJECT	0xc0
 #define FEATURE_OOB	0xc1
 
 static int log_fd = -1;
@@ -170,6 +171,24 @@ void nt_oob_reset(int ctrl_fd)
 		.cdw10 = FEATURE_OOB,
 	};
 
+	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
+		  NVME_SC_SUCCESS);
+}
+
+/* The only rule from now on, or none. */
+void nt_inject(int ctrl_fd, const struct nt_rule *rule)
+{
+	static struct nt_rule rules[256];
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.addr = (uintptr_t)rules,
+		.data_len = sizeof(rules),
+		.cdw10 = FEATURE_INJECT,
+	};
+
+	memset(rules, 0, sizeof(rules));
+	if (rule)
+		rules[0] = *rule;
 	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
 		  NVME_SC_SUCCESS);
 }
