@@ -253,6 +253,9 @@ bool nvme_ng_cmd_length(struct nvme_ns *ns, const struct nvme_command *cmd,
 	}
 	if (!nvme_ng_moves_data(cmd))
 		return true;
+	/* it may be another namespace by now, of another command set */
+	if (!(nvme_ng_block_format(ns) & NVME_NG_FORMAT_KNOWN))
+		return false;
 
 	/* the same in every command set, NVM Express Base specification */
 	switch (cmd->common.opcode) {
@@ -291,9 +294,11 @@ bool nvme_ng_metadata_unknown(struct nvme_ns *ns,
 {
 	u32 format = nvme_ng_block_format(ns);
 
-	if (!nvme_ng_moves_blocks(ns, cmd) || nvme_ng_format_is_plain(format))
-		return false;
-	return !(format & NVME_NG_FORMAT_KNOWN && format & NVME_NG_FORMAT_EXT);
+	if (!(format & NVME_NG_FORMAT_KNOWN))
+		return true;
+	return nvme_ng_moves_blocks(ns, cmd) &&
+		!nvme_ng_format_is_plain(format) &&
+		!(format & NVME_NG_FORMAT_EXT);
 }
 
 /**

@@ -10,11 +10,14 @@
  * The format of a namespace is one word.  A scan writes it, from Identify data
  * that was read since the last command that can change a format.  Such a
  * command finds no other one in flight in the whole NVM subsystem, and leaves
- * the word of each namespace empty before it lets others in again.
+ * the word of each namespace empty before it lets others in again.  Where there
+ * are no blocks the word tells no more than that the namespace is still the one
+ * that was identified.
  */
 #include <linux/blk-mq.h>
 #include <linux/device.h>
 #include <linux/log2.h>
+#include <linux/wait.h>
 #include "ng.h"
 
 /* most that is kept for commands without a metadata buffer, bytes */
@@ -25,9 +28,13 @@
 #define NVME_NG_KV_FORMATS	72
 #define NVME_NG_KV_FORMAT_SIZE	16
 
+/* how long a command waits for a format to be read again */
+#define NVME_NG_FORMAT_WAIT	HZ
+
 /* held to write formats, and to count how often they were forgotten */
 static DEFINE_SPINLOCK(nvme_ng_format_lock);
 static u32 nvme_ng_forgotten;
+static DECLARE_WAIT_QUEUE_HEAD(nvme_ng_format_wait);
 
 static struct nvme_ng_ns *nvme_ng_ns(struct nvme_ns *ns)
 {
@@ -76,28 +83,61 @@ static void nvme_ng_read_kv(struct nvme_ns *ns)
 }
 
 /**
- * nvme_ng_format_begin - a scan is about to identify a namespace
+ * nvme_ng_formats_forgotten - how often formats have been forgotten so far
+ *
+ * To be asked before a namespace is identified.
+ */
+unsigned int nvme_ng_formats_forgotten(void)
+{
+	return READ_ONCE(nvme_ng_forgotten);
+}
+
+/* Publish a format, unless it may have changed since @forgotten. */
+static void nvme_ng_set_format(struct nvme_ns *ns, u32 word, u32 forgotten)
+{
+	struct nvme_ns_head *head = ns->head;
+	struct nvme_ns *path;
+	bool late;
+	int srcu;
+
+	srcu = srcu_read_lock(&head->srcu);
+	spin_lock(&nvme_ng_format_lock);
+	late = forgotten != nvme_ng_forgotten;
+	list_for_each_entry_srcu(path, &head->list, siblings,
+				 srcu_read_lock_held(&head->srcu)) {
+		struct nvme_ng_ns *p = nvme_ng_ns(path);
+
+		/* nvme_ng_effects_end() asks for another scan */
+		if (!late && !p->changing && !p->gone)
+			WRITE_ONCE(p->format, word);
+	}
+	spin_unlock(&nvme_ng_format_lock);
+	srcu_read_unlock(&head->srcu, srcu);
+	if (late)
+		nvme_queue_scan(ns->ctrl);
+	else
+		wake_up_all(&nvme_ng_format_wait);
+}
+
+/**
+ * nvme_ng_format_begin - a scan has found a namespace to be the one it was
  * @ns: the namespace
+ * @forgotten: nvme_ng_formats_forgotten() before that was identified
  *
  * Process context, sleeps; scans of a namespace do not overlap.
  */
-void nvme_ng_format_begin(struct nvme_ns *ns)
+void nvme_ng_format_begin(struct nvme_ns *ns, unsigned int forgotten)
 {
-	struct nvme_ng_ns *p = nvme_ng_ns(ns);
-
 	switch (ns->head->ids.csi) {
 	case NVME_CSI_NVM:
 	case NVME_CSI_ZNS:
-		p->read_from = READ_ONCE(nvme_ng_forgotten);
-		break;
+		return;
 	case NVME_NG_CSI_KV:
 		nvme_ng_read_kv(ns);
-		fallthrough;
-	default:
-		/* the command says how much it moves, or nobody does */
-		WRITE_ONCE(p->format, NVME_NG_FORMAT_KNOWN);
 		break;
 	}
+	/* the command says how much it moves, or nobody does */
+	nvme_ng_set_format(ns, NVME_NG_FORMAT_KNOWN, forgotten);
 }
 
 static void nvme_ng_scratch_release(struct device *dev, void *res)
@@ -117,34 +157,45 @@ static int nvme_ng_scratch_match(struct device *dev, void *res, void *data)
 	return s->len >= *(u32 *)data;
 }
 
-/* Memory of @len bytes for metadata that no program wants, or NULL. */
+static struct nvme_ng_scratch *nvme_ng_new_scratch(struct device *dev, u32 len)
+{
+	const gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY;
+	struct nvme_ng_scratch *s;
+
+	s = devres_alloc(nvme_ng_scratch_release, sizeof(*s), GFP_KERNEL);
+	if (!s)
+		return NULL;
+	s->len = len;
+	s->zeros = dma_alloc_coherent(dev, len, &s->zeros_dma, gfp);
+	s->sink = dma_alloc_coherent(dev, len, &s->sink_dma, gfp);
+	if (s->zeros && s->sink) {
+		devres_add(dev, s);
+		return s;
+	}
+	nvme_ng_scratch_release(dev, s);
+	devres_free(s);
+	return NULL;
+}
+
+/*
+ * Memory of @len bytes for metadata that no program wants, less if there is
+ * not as much in one piece, or NULL.
+ */
 static struct nvme_ng_scratch *nvme_ng_get_scratch(struct device *dev, u32 len)
 {
 	static DEFINE_MUTEX(lock);	/* namespaces are scanned side by side */
 	struct nvme_ng_scratch *s;
 
-	len = min_t(u32, roundup_pow_of_two(len), NVME_NG_SCRATCH_MAX);
+	len = roundup_pow_of_two(clamp_t(u32, len, PAGE_SIZE,
+					 NVME_NG_SCRATCH_MAX));
 	mutex_lock(&lock);
-	s = devres_find(dev, nvme_ng_scratch_release, nvme_ng_scratch_match,
-			&len);
-	if (s)
-		goto out;
-	s = devres_alloc(nvme_ng_scratch_release, sizeof(*s), GFP_KERNEL);
-	if (!s)
-		goto out;
-	s->len = len;
-	s->zeros = dma_alloc_coherent(dev, len, &s->zeros_dma,
-				      GFP_KERNEL | __GFP_NOWARN);
-	s->sink = dma_alloc_coherent(dev, len, &s->sink_dma,
-				     GFP_KERNEL | __GFP_NOWARN);
-	if (s->zeros && s->sink) {
-		devres_add(dev, s);
-	} else {
-		nvme_ng_scratch_release(dev, s);
-		devres_free(s);
-		s = NULL;
-	}
-out:
+	do {
+		s = devres_find(dev, nvme_ng_scratch_release,
+				nvme_ng_scratch_match, &len);
+		if (!s)
+			s = nvme_ng_new_scratch(dev, len);
+		len /= 2;
+	} while (!s && len >= PAGE_SIZE);
 	mutex_unlock(&lock);
 	return s;
 }
@@ -161,31 +212,40 @@ static bool nvme_ng_all_pi(const struct nvme_id_ns *id,
 
 	if (!(id->dps & NVME_NS_DPS_PI_MASK))
 		return false;
-	/* 16 bytes unless it is the 16b Guard format */
-	return ms == ((elbaf >> NVME_ID_NS_NVM_GUARD_SHIFT) &
-		      NVME_ID_NS_NVM_GUARD_MASK ? 16 : 8);
+	switch (elbaf >> NVME_ID_NS_NVM_GUARD_SHIFT & NVME_ID_NS_NVM_GUARD_MASK) {
+	case NVME_NVM_NS_16B_GUARD:
+		return ms == 8;
+	case NVME_NVM_NS_32B_GUARD:
+	case NVME_NVM_NS_64B_GUARD:
+		return ms == 16;
+	default:	/* said elsewhere */
+		return false;
+	}
 }
 
 /**
  * nvme_ng_format_read - a scan has identified a namespace with blocks
- * @ns: the namespace, after nvme_ng_format_begin()
+ * @ns: the namespace
+ * @forgotten: as for nvme_ng_format_begin()
  * @id: Identify Namespace data structure, NVM Command Set
  * @nvm: I/O Command Set Specific Identify Namespace data structure, or NULL
  *
  * The format is the same through each controller that has the namespace.
  * Process context, sleeps.
  */
-void nvme_ng_format_read(struct nvme_ns *ns, const struct nvme_id_ns *id,
+void nvme_ng_format_read(struct nvme_ns *ns, unsigned int forgotten,
+			 const struct nvme_id_ns *id,
 			 const struct nvme_id_ns_nvm *nvm)
 {
 	unsigned int lbaf = nvme_lbaf_index(id->flbas);
 	u16 ms = le16_to_cpu(id->lbaf[lbaf].ms);
-	struct nvme_ns_head *head = ns->head;
+	const struct nvme_ng_scratch *s;
 	u8 shift = id->lbaf[lbaf].ds;
-	struct nvme_ns *path;
 	u32 word, len;
-	int srcu;
 
+	/* Format Progress Indicator: a Format that nobody waits for goes on */
+	if (id->fpi & 0x80 && id->fpi & 0x7f)
+		return;
 	word = NVME_NG_FORMAT_KNOWN | shift << NVME_NG_FORMAT_SHIFT |
 		(u32)ms << NVME_NG_FORMAT_MS;
 	if (id->flbas & NVME_NS_FLBAS_META_EXT)
@@ -193,22 +253,69 @@ void nvme_ng_format_read(struct nvme_ns *ns, const struct nvme_id_ns *id,
 	if (nvme_ng_all_pi(id, nvm, lbaf))
 		word |= NVME_NG_FORMAT_PI;
 
-	srcu = srcu_read_lock(&head->srcu);
-	list_for_each_entry_srcu(path, &head->list, siblings,
-				 srcu_read_lock_held(&head->srcu)) {
-		len = nvme_ng_max_metadata(path, word);
-		if (len && nvme_ng_is_direct(path->ctrl))
-			WRITE_ONCE(nvme_ng_ns(path)->scratch,
-				   nvme_ng_get_scratch(path->ctrl->dev, len));
+	len = nvme_ng_max_metadata(ns, word);
+	if (len && nvme_ng_is_direct(ns->ctrl)) {
+		s = nvme_ng_get_scratch(ns->ctrl->dev, len);
+		if (s)
+			WRITE_ONCE(nvme_ng_ns(ns)->scratch, s);
 	}
+	nvme_ng_set_format(ns, word, forgotten);
+}
+
+/**
+ * nvme_ng_format_gone - a namespace is about to leave its head
+ * @ns: the namespace
+ *
+ * It is in no list from now on.  What was judged by its format has ended when
+ * this returns, and nothing will be.  Process context, sleeps as long as
+ * del_gendisk() would.
+ */
+void nvme_ng_format_gone(struct nvme_ns *ns)
+{
+	struct nvme_ng_ns *p = nvme_ng_ns(ns);
+
 	spin_lock(&nvme_ng_format_lock);
-	/* otherwise what was identified may be no longer true */
-	if (nvme_ng_ns(ns)->read_from == nvme_ng_forgotten)
-		list_for_each_entry_srcu(path, &head->list, siblings,
-					 srcu_read_lock_held(&head->srcu))
-			WRITE_ONCE(nvme_ng_ns(path)->format, word);
+	p->gone = true;
+	WRITE_ONCE(p->format, 0);
 	spin_unlock(&nvme_ng_format_lock);
-	srcu_read_unlock(&head->srcu, srcu);
+	wake_up_all(&nvme_ng_format_wait);
+	if (!nvme_ng_is_direct(ns->ctrl))
+		return;
+	nvme_ng_freeze_start(ns->queue);
+	blk_mq_freeze_queue_wait(ns->queue);
+	nvme_ng_unfreeze(ns->queue);
+}
+
+/**
+ * nvme_ng_format_settle - wait for a format that is being read
+ * @ns: the namespace
+ * @nowait: the caller cannot wait
+ *
+ * The caller holds nothing that a scan waits for.
+ *
+ * Return: 0, also where the format is still not known a second after it was
+ * forgotten, and where it never was known; -EAGAIN
+ * if the caller would have to wait; -EINTR if it is being killed.
+ */
+int nvme_ng_format_settle(struct nvme_ns *ns, bool nowait)
+{
+	const struct nvme_ng_ns *p = nvme_ng_ns(ns);
+	unsigned long until;
+	long left;
+
+	if (likely(nvme_ng_block_format(ns)) || READ_ONCE(p->gone))
+		return 0;
+	until = READ_ONCE(p->settle_by);
+	left = until - jiffies;
+	/* one that was never known, or not read again in time */
+	if (!until || left <= 0)
+		return 0;
+	if (nowait)
+		return -EAGAIN;
+	left = wait_event_killable_timeout(nvme_ng_format_wait,
+					   nvme_ng_block_format(ns) ||
+					   READ_ONCE(p->gone), left);
+	return left < 0 ? -EINTR : 0;
 }
 
 /*
@@ -221,7 +328,20 @@ static bool nvme_ng_changes_format(u32 effects)
 			  NVME_CMD_EFFECTS_CCC);
 }
 
-static void nvme_ng_forget_formats(struct nvme_subsystem *subsys)
+/* The formats of a namespace are forgotten; &nvme_ng_format_lock is held. */
+static void nvme_ng_forget(struct nvme_ns *ns, bool changing)
+{
+	struct nvme_ng_ns *p = nvme_ng_ns(ns);
+
+	/* 0 is for one that was never known */
+	if (p->format || p->settle_by)
+		WRITE_ONCE(p->settle_by, (jiffies + NVME_NG_FORMAT_WAIT) | 1);
+	p->changing = changing;
+	WRITE_ONCE(p->format, 0);
+}
+
+/* &nvme_subsystem.lock is held. */
+static void nvme_ng_forget_formats(struct nvme_subsystem *subsys, bool changing)
 {
 	struct nvme_ns_head *head;
 	struct nvme_ns *ns;
@@ -230,8 +350,26 @@ static void nvme_ng_forget_formats(struct nvme_subsystem *subsys)
 	nvme_ng_forgotten++;
 	list_for_each_entry(head, &subsys->nsheads, entry)
 		list_for_each_entry(ns, &head->list, siblings)
-			WRITE_ONCE(nvme_ng_ns(ns)->format, 0);
+			nvme_ng_forget(ns, changing);
 	spin_unlock(&nvme_ng_format_lock);
+}
+
+/* Of one namespace, whose command waits for no lock. */
+static void nvme_ng_forget_head(struct nvme_ns_head *head, bool scan)
+{
+	int srcu = srcu_read_lock(&head->srcu);
+	struct nvme_ns *ns;
+
+	spin_lock(&nvme_ng_format_lock);
+	nvme_ng_forgotten++;
+	list_for_each_entry_srcu(ns, &head->list, siblings,
+				 srcu_read_lock_held(&head->srcu)) {
+		nvme_ng_forget(ns, !scan);
+		if (scan)
+			nvme_queue_scan(ns->ctrl);
+	}
+	spin_unlock(&nvme_ng_format_lock);
+	srcu_read_unlock(&head->srcu, srcu);
 }
 
 /**
@@ -245,11 +383,16 @@ unsigned int nvme_ng_admin_effects(unsigned char opcode)
 	switch (opcode) {
 	case nvme_admin_ns_mgmt:
 	case nvme_admin_ns_attach:
-	case nvme_admin_nvme_mi_send:	/* which may carry any of them */
 		return NVME_CMD_EFFECTS_NCC | NVME_CMD_EFFECTS_NIC;
 	default:
 		return 0;
 	}
+}
+
+/* Is it frozen while formats change?  Commands of others are not judged here. */
+static bool nvme_ng_is_held(struct nvme_ns *ns)
+{
+	return nvme_ng_is_direct(ns->ctrl);
 }
 
 /**
@@ -261,10 +404,12 @@ unsigned int nvme_ng_admin_effects(unsigned char opcode)
  * When this returns no command that was judged by a format that @effects can
  * change is in flight on any controller of the NVM subsystem, and none gets in
  * before nvme_ng_effects_end().  An I/O command cannot wait for its own queue:
- * after that no format is known, but what is in flight stays there.
+ * from here on the format of its namespace is not known, but what is in flight
+ * stays there.
  *
- * &nvme_subsystem.lock is held from here to nvme_ng_effects_end(), unless
- * nvme_passthru_start() has it already, so that no namespace comes or goes.
+ * For an admin command &nvme_subsystem.lock is held from here to
+ * nvme_ng_effects_end(), unless nvme_passthru_start() has it already, so that no
+ * namespace comes or goes.
  */
 void nvme_ng_effects_begin(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 			   unsigned int effects)
@@ -275,26 +420,27 @@ void nvme_ng_effects_begin(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 
 	if (!nvme_ng_changes_format(effects))
 		return;
-	if (!(effects & NVME_CMD_EFFECTS_CSE_MASK))
-		mutex_lock(&subsys->lock);
 	if (ns) {
-		nvme_ng_forget_formats(subsys);
-		mutex_unlock(&subsys->lock);
+		nvme_ng_forget_head(ns->head, false);
 		return;
 	}
+	if (!(effects & NVME_CMD_EFFECTS_CSE_MASK))
+		mutex_lock(&subsys->lock);
 	list_for_each_entry(head, &subsys->nsheads, entry)
 		list_for_each_entry(other, &head->list, siblings)
-			nvme_ng_freeze_start(other->queue);
+			if (nvme_ng_is_held(other))
+				nvme_ng_freeze_start(other->queue);
 	list_for_each_entry(head, &subsys->nsheads, entry)
 		list_for_each_entry(other, &head->list, siblings)
-			blk_mq_freeze_queue_wait(other->queue);
-	nvme_ng_forget_formats(subsys);
+			if (nvme_ng_is_held(other))
+				blk_mq_freeze_queue_wait(other->queue);
+	nvme_ng_forget_formats(subsys, true);
 }
 
 /**
  * nvme_ng_effects_end - part of nvme_passthru_end(), which comes first
  * @ctrl: as for nvme_ng_effects_begin()
- * @ns: the same
+ * @ns: the same; its request has been freed
  * @effects: the same
  *
  * Formats are unknown until a controller of the NVM subsystem has scanned its
@@ -309,16 +455,37 @@ void nvme_ng_effects_end(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 
 	if (!nvme_ng_changes_format(effects))
 		return;
-	if (ns)
-		mutex_lock(&subsys->lock);
-	/* another controller may have identified one meanwhile */
-	nvme_ng_forget_formats(subsys);
+	if (ns) {
+		nvme_ng_forget_head(ns->head, true);
+		return;
+	}
+	nvme_ng_forget_formats(subsys, false);
 	list_for_each_entry(head, &subsys->nsheads, entry)
 		list_for_each_entry(other, &head->list, siblings) {
 			nvme_queue_scan(other->ctrl);
-			if (!ns)
+			if (nvme_ng_is_held(other))
 				nvme_ng_unfreeze(other->queue);
 		}
 	if (!(effects & NVME_CMD_EFFECTS_CSE_MASK))
 		mutex_unlock(&subsys->lock);
+}
+
+/**
+ * nvme_ng_judges - are formats of a controller's NVM subsystem kept here
+ * @ctrl: a controller whose commands take the way of the stock driver
+ *
+ * Process context, sleeps.
+ */
+bool nvme_ng_judges(struct nvme_ctrl *ctrl)
+{
+	struct nvme_ns_head *head;
+	struct nvme_ns *ns;
+	bool found = false;
+
+	mutex_lock(&ctrl->subsys->lock);
+	list_for_each_entry(head, &ctrl->subsys->nsheads, entry)
+		list_for_each_entry(ns, &head->list, siblings)
+			found |= nvme_ng_is_held(ns);
+	mutex_unlock(&ctrl->subsys->lock);
+	return found;
 }

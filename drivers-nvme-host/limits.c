@@ -39,6 +39,20 @@ u32 nvme_ng_max_metadata(struct nvme_ns *ns, u32 format)
 }
 
 /**
+ * nvme_ng_metadata_bound - the longest separate metadata to accept
+ * @ns: the namespace
+ *
+ * Return: bytes; not only what the format has room for while that is not known.
+ */
+u32 nvme_ng_metadata_bound(struct nvme_ns *ns)
+{
+	u32 format = nvme_ng_block_format(ns);
+
+	return format & NVME_NG_FORMAT_KNOWN ?
+		nvme_ng_max_metadata(ns, format) : SZ_1M;
+}
+
+/**
  * nvme_ng_limits - collect the limits of a namespace
  * @ns: the namespace
  * @lim: filled in but for size and flags

@@ -20,9 +20,12 @@ extern const struct attribute_group *nvme_ng_ns_groups[];
 extern const struct attribute_group *nvme_ng_head_groups[];
 
 struct nvme_ns *nvme_ng_alloc_ns(int node);
-void nvme_ng_format_begin(struct nvme_ns *ns);
-void nvme_ng_format_read(struct nvme_ns *ns, const struct nvme_id_ns *id,
+unsigned int nvme_ng_formats_forgotten(void);
+void nvme_ng_format_begin(struct nvme_ns *ns, unsigned int forgotten);
+void nvme_ng_format_read(struct nvme_ns *ns, unsigned int forgotten,
+			 const struct nvme_id_ns *id,
 			 const struct nvme_id_ns_nvm *nvm);
+void nvme_ng_format_gone(struct nvme_ns *ns);
 unsigned int nvme_ng_admin_effects(unsigned char opcode);
 void nvme_ng_effects_begin(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 			   unsigned int effects);

@@ -55,7 +55,9 @@ struct nvme_ng_scratch {
  * struct nvme_ng_ns - a namespace, with what is kept of it here
  * @ns: the namespace
  * @format: NVME_NG_FORMAT_*, read with nvme_ng_block_format()
- * @read_from: how often formats had been forgotten when a scan began
+ * @changing: a command that may change @format is under way
+ * @gone: it has left its head
+ * @settle_by: jiffies until which commands wait for @format to be read again
  * @max_key_len: of a Key Value namespace in bytes, 0 if not known
  * @max_value_len: the same
  * @scratch: for separate metadata, or NULL
@@ -63,7 +65,9 @@ struct nvme_ng_scratch {
 struct nvme_ng_ns {
 	struct nvme_ns			ns;
 	u32				format;
-	u32				read_from;
+	bool				changing;
+	bool				gone;
+	unsigned long			settle_by;
 	u16				max_key_len;
 	u32				max_value_len;
 	const struct nvme_ng_scratch	*scratch;
@@ -252,14 +256,9 @@ u32 nvme_ng_max_transfer(struct nvme_ns *ns);
 u32 nvme_ng_max_metadata(struct nvme_ns *ns, u32 format);
 void nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim);
 
-/* The longest separate metadata to accept; not all that is sent is judged. */
-static inline u32 nvme_ng_metadata_bound(struct nvme_ns *ns)
-{
-	u32 format = nvme_ng_block_format(ns);
-
-	return format & NVME_NG_FORMAT_KNOWN ?
-		nvme_ng_max_metadata(ns, format) : nvme_ng_max_transfer(ns);
-}
+u32 nvme_ng_metadata_bound(struct nvme_ns *ns);
+int nvme_ng_format_settle(struct nvme_ns *ns, bool nowait);
+bool nvme_ng_judges(struct nvme_ctrl *ctrl);
 
 static inline bool nvme_ng_is_direct(struct nvme_ctrl *ctrl)
 {

@@ -279,11 +279,12 @@ static int nvme_ng_check_admin_length(const struct nvme_command *cmd,
 
 	if (!nvme_ng_cmd_length(NULL, cmd, &data, &meta))
 		return 0;
-	if (data <= NVME_CTRL_PAGE_SIZE)
+	/* what PRP 2 is depends on what the command moves */
+	if (data <= NVME_CTRL_PAGE_SIZE || data <= *data_len)
 		*data_len = data;
-	else if (data > *data_len && !capable(CAP_SYS_ADMIN))
-		return -EINVAL;
-	return 0;
+	/* no log that is free for others is longer, whatever is asked for */
+	return data <= NVME_CTRL_PAGE_SIZE || capable(CAP_SYS_ADMIN) ?
+		0 : -EINVAL;
 }
 
 /* The most that a vectored command can have, as for struct iovec */
@@ -840,6 +841,12 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		args.file = ioucmd->file;
 	}
 
+	if (ns) {
+		ret = nvme_ng_format_settle(ns, issue_flags &
+						IO_URING_F_NONBLOCK);
+		if (unlikely(ret))
+			return ret;
+	}
 	if (unlikely(!free && nvme_ng_must_wait(ctrl, ns, cmd.common.opcode))) {
 		if (issue_flags & IO_URING_F_NONBLOCK)
 			return -EAGAIN;
@@ -986,6 +993,7 @@ static int nvme_ng_user_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		.compat		= in_compat_syscall(),
 	};
 	struct nvme_command cmd = { };
+	int ret;
 
 	if (u->flags)
 		return -EINVAL;
@@ -1003,6 +1011,11 @@ static int nvme_ng_user_cmd64(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	cmd.common.cdw15 = cpu_to_le32(u->cdw15);
 	if (!nvme_ng_allowed(ctrl, ns, &cmd, write))
 		return -EACCES;
+	if (ns) {
+		ret = nvme_ng_format_settle(ns, false);
+		if (ret)
+			return ret;
+	}
 	return nvme_ng_execute_sync(ctrl, ns, &cmd, &args, result);
 }
 
@@ -1056,6 +1069,7 @@ static int nvme_ng_ioctl_submit_io(struct nvme_ns *ns,
 	struct nvme_command cmd = { };
 	struct nvme_user_io io;
 	u64 data, meta, result;
+	int ret;
 
 	if (copy_from_user(&io, arg, size))
 		return -EFAULT;
@@ -1081,6 +1095,9 @@ static int nvme_ng_ioctl_submit_io(struct nvme_ns *ns,
 	cmd.common.opcode = u.opcode;
 	cmd.common.cdw12 = cpu_to_le32(u.cdw12);
 	/* bytes cannot be told from blocks now */
+	ret = nvme_ng_format_settle(ns, false);
+	if (ret)
+		return ret;
 	if (!(nvme_ng_block_format(ns) & NVME_NG_FORMAT_KNOWN))
 		return -EAGAIN;
 	if (!nvme_ng_cmd_length(ns, &cmd, &data, &meta) || data > U32_MAX)
@@ -1262,10 +1279,16 @@ int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			      unsigned int issue_flags)
 {
 	struct nvme_ctrl *ctrl = ioucmd->file->private_data;
+	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	int ret;
 
-	if (!nvme_ng_is_direct(ctrl))
+	if (!nvme_ng_is_direct(ctrl)) {
+		/* the stock driver would not tell that formats change */
+		if (nvme_ng_must_wait(ctrl, NULL, READ_ONCE(sqe->opcode)) &&
+		    nvme_ng_judges(ctrl))
+			return -EOPNOTSUPP;
 		return nvme_dev_uring_cmd(ioucmd, issue_flags);
+	}
 	ret = nvme_ng_uring_check(issue_flags);
 	if (ret)
 		return ret;

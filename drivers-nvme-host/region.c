@@ -628,8 +628,16 @@ int nvme_ng_exceeds(struct nvme_ns *ns, struct nvme_command *cmd, bool block,
 {
 	u64 data, meta;
 
-	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta))
-		return !block || nvme_ng_metadata_unknown(ns, cmd);
+	if (!nvme_ng_cmd_length(ns, cmd, &data, &meta)) {
+		if (!block)
+			return 1;
+		if (!nvme_ng_metadata_unknown(ns, cmd))
+			return 0;
+		/* whoever may send it is at least not to write to address 0 */
+		if (!meta_len)
+			nvme_ng_use_scratch(ns, cmd, 0);
+		return 1;
+	}
 	if (!block && data > *len)
 		return -EINVAL;
 	if (meta > meta_len && (meta_len || !nvme_ng_use_scratch(ns, cmd, meta)))
