@@ -16,6 +16,7 @@
 #include <linux/compat.h>
 #include <linux/nvme_ioctl.h>
 #include <linux/ptrace.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include "region.h"
 
@@ -31,6 +32,8 @@
  * @meta: separate metadata buffer
  * @lists: descriptor memory, the first of it
  * @epoch: keeps the regions that the buffers are in, or NULL
+ * @seg: parts of regions while the command is made, or NULL
+ * @nr_seg: number of them
  * @result: dwords 0 and 1 of the completion
  * @status: NVMe status, or a negative errno
  * @few_data: for @data
@@ -43,6 +46,8 @@ struct nvme_ng_cmd {
 	struct nvme_ng_buf	meta;
 	struct nvme_ng_list	lists;
 	struct nvme_ng_epoch	*epoch;
+	struct nvme_ng_segment	*seg;
+	unsigned int		nr_seg;
 	u64			result;
 	int			status;
 	struct scatterlist	few_data[NVME_NG_FEW_DATA];
@@ -96,7 +101,8 @@ void nvme_ng_exit(void)
  * @vec: @addr is an array
  * @compat: of a 32-bit program
  * @regions: data and metadata are in regions, as this entry says, or NULL
- * @file: the open node, if @regions
+ * @open: the open node, if @regions
+ * @path: where the command goes, if @regions
  * @fixed: in the registered buffer of this io_uring command, or NULL
  * @bv: where that buffer has the data, if it is known already
  * @bv_offset: of the data in @bv
@@ -111,7 +117,8 @@ struct nvme_ng_args {
 	bool			vec;
 	bool			compat;
 	const struct nvme_ng_uring_cmd *regions;
-	struct file		*file;
+	struct nvme_ng_open	*open;
+	struct nvme_ng_path	*path;
 	struct io_uring_cmd	*fixed;
 	const struct bio_vec	*bv;
 	size_t			bv_offset;
@@ -291,53 +298,53 @@ static int nvme_ng_check_admin_length(const struct nvme_command *cmd,
 #define NVME_NG_MAX_SEGMENTS	UIO_MAXIOV
 
 /* The way of a command with regions: -EAGAIN if only a thread can make it. */
-static struct nvme_ng_path *nvme_ng_region_path(struct nvme_ns *ns,
-						const struct nvme_ng_args *args,
-						struct nvme_ng_open **openp)
+static int nvme_ng_find_regions(struct nvme_ns *ns, struct file *file,
+				struct nvme_ng_args *args)
 {
-	struct nvme_ng_open *open = nvme_ng_file_open(args->file);
-	struct nvme_ng_path *path;
-
-	*openp = open;
-	if (!open)
-		return NULL;
-	path = nvme_ng_find_path(open, ns);
-	if (path)
-		return path;
+	args->open = nvme_ng_file_open(file);
+	if (!args->open)
+		return -ENOENT;
+	args->path = nvme_ng_find_path(args->open, ns);
+	if (args->path)
+		return 0;
 	if (args->issue_flags & IO_URING_F_NONBLOCK)
-		return ERR_PTR(-EAGAIN);
-	return nvme_ng_get_path(open, ns);
+		return -EAGAIN;
+	args->path = nvme_ng_get_path(args->open, ns);
+	return PTR_ERR_OR_ZERO(args->path);
 }
 
-/* The segments of a command with regions, to be freed, and their length. */
-static struct nvme_ng_segment *nvme_ng_copy_segments(const struct nvme_ng_args *args,
-						     unsigned int *nr, u64 max)
+/* The segments of a command with regions, and their length. */
+static int nvme_ng_copy_segments(struct nvme_ng_cmd *nc,
+				 const struct nvme_ng_args *args, u64 max)
 {
+	unsigned int nr = args->vec ? args->data_len : 1;
 	struct nvme_ng_segment *seg;
 	u64 len = 0;
 	u32 i;
 
-	*nr = args->vec ? args->data_len : 1;
-	if (*nr > NVME_NG_MAX_SEGMENTS)
-		return ERR_PTR(-EINVAL);
-	seg = kmalloc_array(*nr ?: 1, sizeof(*seg), GFP_KERNEL);
+	if (nr > NVME_NG_MAX_SEGMENTS)
+		return -EINVAL;
+	seg = kmalloc_array(nr ?: 1, sizeof(*seg), GFP_KERNEL);
 	if (!seg)
-		return ERR_PTR(-ENOMEM);
+		return -ENOMEM;
 	if (!args->vec) {
 		seg->region = READ_ONCE(args->regions->region);
 		seg->len = args->data_len;
 		seg->offset = args->addr;
 	} else if (copy_from_user(seg, nvme_ng_ptr(args, args->addr),
-				  *nr * sizeof(*seg))) {
+				  nr * sizeof(*seg))) {
 		kfree(seg);
-		return ERR_PTR(-EFAULT);
+		return -EFAULT;
 	}
-	for (i = 0; i < *nr; i++)
+	for (i = 0; i < nr; i++)
 		len += seg[i].len;
-	if (len <= max)
-		return seg;
-	kfree(seg);
-	return ERR_PTR(-EINVAL);
+	if (len > max) {
+		kfree(seg);
+		return -EINVAL;
+	}
+	nc->seg = seg;
+	nc->nr_seg = nr;
+	return 0;
 }
 
 /* Find and describe the regions of a command in place. */
@@ -347,29 +354,17 @@ static int nvme_ng_map_regions(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	u8 opcode = cmd->common.opcode;
-	struct nvme_ng_segment *seg;
-	struct nvme_ng_open *open;
-	struct nvme_ng_path *path;
-	unsigned int nr;
 	u32 len;
 	int ret;
 
-	path = nvme_ng_region_path(ns, args, &open);
-	if (IS_ERR_OR_NULL(path))
-		return path ? PTR_ERR(path) : -ENOENT;
-	seg = nvme_ng_copy_segments(args, &nr, nvme_ng_max(ctrl));
-	if (IS_ERR(seg))
-		return PTR_ERR(seg);
-
 	rcu_read_lock();
-	nc->epoch = nvme_ng_enter(open);
+	nc->epoch = nvme_ng_enter(args->open);
 	rcu_read_unlock();
-	ret = nvme_ng_import_segments(&nc->data, open, path, seg, nr, opcode,
-				      sgl);
-	kfree(seg);
+	ret = nvme_ng_import_segments(&nc->data, args->open, args->path,
+				      nc->seg, nc->nr_seg, opcode, sgl);
 	if (!ret && args->metadata_len) {
 		rcu_read_lock();
-		ret = nvme_ng_use_meta(open, path, args->regions,
+		ret = nvme_ng_use_meta(args->open, args->path, args->regions,
 				       args->metadata_len, cmd);
 		rcu_read_unlock();
 	}
@@ -383,48 +378,65 @@ static int nvme_ng_map_regions(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 			ret = nvme_ng_describe(&nc->data, nc->dev, len, sgl,
 					       cmd, &nc->lists);
 	}
-	if (ret) {
+	if (ret)
 		nvme_ng_cmd_end(nc);
-		nvme_ng_buf_release(&nc->data, false);
-	}
 	return ret;
 }
 
-/* Import, map and describe the buffers of a command in place. */
-static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
-		       struct nvme_ctrl *ctrl, struct nvme_command *cmd,
-		       const struct nvme_ng_args *args)
+/* What nvme_ng_import() got hold of, if the command is not to be sent. */
+static void nvme_ng_cmd_drop(struct nvme_ng_cmd *nc)
 {
-	bool sgl = nvme_ng_has_sgl(ctrl, ns);
+	kfree(nc->seg);
+	nvme_ng_buf_release(&nc->data, false);
+	nvme_ng_buf_release(&nc->meta, false);
+}
+
+/*
+ * Get hold of the memory of a command.  A page may be a long time in coming, as
+ * long as a user likes where that is a server of FUSE: there is no request yet
+ * that a freeze of the queue would wait for.
+ */
+static int nvme_ng_import(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
+			  struct nvme_ctrl *ctrl, const struct nvme_command *cmd,
+			  const struct nvme_ng_args *args)
+{
 	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u32 len;
 	int ret;
 
 	nc->dev = ctrl->dev;
 	nc->epoch = NULL;
+	nc->seg = NULL;
 	nvme_ng_buf_init(&nc->data, dir, nc->few_data, NVME_NG_FEW_DATA);
 	nvme_ng_buf_init(&nc->meta, dir, nc->few_meta, NVME_NG_FEW_META);
 	if (args->regions)
-		return nvme_ng_map_regions(nc, ns, ctrl, cmd, args);
+		return nvme_ng_copy_segments(nc, args, nvme_ng_max(ctrl));
 	ret = nvme_ng_import_data(nc, args, nvme_ng_max(ctrl));
+	if (!ret)
+		ret = nvme_ng_import_meta(nc, ns, args);
 	if (ret)
-		return ret;
-	ret = nvme_ng_import_meta(nc, ns, args);
-	if (ret)
-		goto out_free;
+		nvme_ng_cmd_drop(nc);
+	return ret;
+}
 
-	len = nc->data.len;
+/* Map and describe the buffers of a command in place. */
+static int nvme_ng_map_buffers(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
+			       struct nvme_ctrl *ctrl, struct nvme_command *cmd)
+{
+	bool sgl = nvme_ng_has_sgl(ctrl, ns);
+	u32 len = nc->data.len;
+	int ret;
+
 	if (ns)
 		ret = nvme_ng_check_length(ns, cmd, sgl, &len, nc->meta.len);
 	else
 		ret = nvme_ng_check_admin_length(cmd, &len);
 	if (ret)
-		goto out_free;
+		return ret;
 	ret = nvme_ng_buf_map(&nc->data, nc->dev, len,
 			      nvme_ng_align_mask(ctrl, sgl),
 			      sgl ? 0 : NVME_CTRL_PAGE_SIZE - 1, false);
 	if (ret)
-		goto out_free;
+		return ret;
 	if (nc->meta.len) {
 		ret = nvme_ng_buf_map(&nc->meta, nc->dev, 0, 3, 0, true);
 		if (ret)
@@ -443,10 +455,31 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 
 out_end:
 	nvme_ng_cmd_end(nc);
-out_free:
-	nvme_ng_buf_release(&nc->data, false);
-	nvme_ng_buf_release(&nc->meta, false);
 	return ret;
+}
+
+/*
+ * The rest, after nvme_ng_import(), with the request: what is freed to have
+ * memory must not wait for a queue that waits for the request.
+ */
+static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
+		       struct nvme_ctrl *ctrl, struct nvme_command *cmd,
+		       const struct nvme_ng_args *args)
+{
+	unsigned int noio = memalloc_noio_save();
+	int ret;
+
+	if (args->regions)
+		ret = nvme_ng_map_regions(nc, ns, ctrl, cmd, args);
+	else
+		ret = nvme_ng_map_buffers(nc, ns, ctrl, cmd);
+	memalloc_noio_restore(noio);
+	if (ret) {
+		nvme_ng_cmd_drop(nc);
+		return ret;
+	}
+	kfree(nc->seg);
+	return 0;
 }
 
 /* Find the one piece of memory in a registered buffer that @iov is. */
@@ -512,94 +545,106 @@ static void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
 	unpin_user_pages_dirty_lock(&page, 1, dirty);
 }
 
+/* One piece of memory, as it was found */
+struct nvme_ng_piece {
+	struct iovec	iov;
+	struct page	*page;
+	u32		offset;
+};
+
 /*
  * The common case: one piece of memory, and nothing but its address to be
- * remembered.
+ * remembered.  As for nvme_ng_import() there is no request yet.
  *
- * Return: 0 if that was it, 1 if it takes nvme_ng_map(), or a negative errno.
+ * Return: 0 if that is it, 1 if it takes nvme_ng_import(), or a negative errno.
  */
-static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
-			     struct nvme_ctrl *ctrl, struct nvme_command *cmd,
-			     struct nvme_ng_args *args)
+static int nvme_ng_import_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
+				struct nvme_ctrl *ctrl,
+				const struct nvme_command *cmd,
+				struct nvme_ng_args *args,
+				struct nvme_ng_piece *piece)
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
-	struct iovec iov = {
-		.iov_base	= nvme_ng_ptr(args, args->addr),
-		.iov_len	= args->data_len,
-	};
-	enum dma_data_direction dir = nvme_ng_dir(cmd);
-	u32 offset, len, moved;
-	struct page *page;
+	u32 align_mask = nvme_ng_align_mask(ctrl, sgl);
+	struct iovec *iov = &piece->iov;
 	int ret;
 
 	if (!ns || args->metadata || (args->vec && args->data_len != 1))
 		return 1;
+	iov->iov_base = nvme_ng_ptr(args, args->addr);
+	iov->iov_len = args->data_len;
 	if (args->vec) {
-		ret = nvme_ng_copy_iov(args, &iov);
+		ret = nvme_ng_copy_iov(args, iov);
 		if (ret)
 			return ret;
 	}
-	if (!iov.iov_len || (!iov.iov_base && !args->fixed) ||
-	    iov.iov_len > min_t(u64, nvme_ng_max(ctrl), NVME_NG_PIECE_MAX))
+	if (!iov->iov_len || (!iov->iov_base && !args->fixed) ||
+	    iov->iov_len > min_t(u64, nvme_ng_max(ctrl), NVME_NG_PIECE_MAX) ||
+	    ((uintptr_t)iov->iov_base | iov->iov_len) & align_mask)
 		return 1;
-	len = iov.iov_len;
-	moved = len;
+	ret = nvme_ng_find_piece(pdu, iov, nvme_ng_dir(cmd), args, &piece->page,
+				 &piece->offset);
+	if (ret)
+		return ret;
+	/* misaligned, of a registered buffer only; or a list for a third page */
+	if (piece->offset & align_mask ||
+	    (!sgl && piece->offset + iov->iov_len > 2 * NVME_CTRL_PAGE_SIZE)) {
+		nvme_ng_release_piece(pdu, false);
+		return 1;
+	}
+	return 0;
+}
+
+/* Map and describe a piece in place.  Return: 0 or a negative errno. */
+static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
+			     struct nvme_ctrl *ctrl, struct nvme_command *cmd,
+			     const struct nvme_ng_args *args,
+			     const struct nvme_ng_piece *piece)
+{
+	bool sgl = nvme_ng_has_sgl(ctrl, ns);
+	u32 len = piece->iov.iov_len, moved = len;
+	int ret;
+
 #ifdef NVME_NG_FIXED
 	if (args->fixed && !nvme_ng_map_fixed(ns, args->fixed,
-					      (uintptr_t)iov.iov_base, len, cmd,
-					      args->issue_flags)) {
+					      (uintptr_t)piece->iov.iov_base,
+					      len, cmd, args->issue_flags)) {
 		pdu->data = NVME_NG_REGION;
 		pdu->epoch = NULL;
 		return 0;
 	}
 #endif
-	if (((uintptr_t)iov.iov_base | len) & nvme_ng_align_mask(ctrl, sgl))
-		return 1;
 	ret = nvme_ng_check_length(ns, cmd, sgl, &moved, 0);
 	if (ret)
-		return ret;
-	ret = nvme_ng_find_piece(pdu, &iov, dir, args, &page, &offset);
-	if (ret)
-		return ret;
-	/* only of a registered buffer: misaligned, or a list for a third page */
-	if (offset & nvme_ng_align_mask(ctrl, sgl) ||
-	    (!sgl && offset + len > 2 * NVME_CTRL_PAGE_SIZE))
-		return 1;
-
-	pdu->dma = dma_map_page_attrs(ctrl->dev, page, offset, len, dir,
-				      NVME_NG_OVERLAP);
-	if (dma_mapping_error(ctrl->dev, pdu->dma)) {
-		nvme_ng_release_piece(pdu, false);
-		return -ENOMEM;
-	}
+		goto out_release;
+	pdu->dma = dma_map_page_attrs(ctrl->dev, piece->page, piece->offset,
+				      len, nvme_ng_dir(cmd), NVME_NG_OVERLAP);
+	ret = -ENOMEM;
+	if (dma_mapping_error(ctrl->dev, pdu->dma))
+		goto out_release;
 	pdu->value = len;
 	nvme_ng_describe_one(pdu->dma, len, sgl, cmd);
 	return 0;
+
+out_release:
+	nvme_ng_release_piece(pdu, false);
+	return ret;
 }
 
 /*
  * The same for a command whose data and metadata are in regions.
  *
- * Return: as nvme_ng_map_piece().
+ * Return: 0, 1 if it takes nvme_ng_import() after all, or a negative errno.
  */
-static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
-			      struct nvme_command *cmd,
+static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_command *cmd,
 			      const struct nvme_ng_args *args)
 {
-	struct nvme_ng_open *open;
-	struct nvme_ng_path *path;
 	int ret;
-
-	if (args->vec)
-		return 1;
-	path = nvme_ng_region_path(ns, args, &open);
-	if (IS_ERR_OR_NULL(path))
-		return path ? PTR_ERR(path) : -ENOENT;
 
 	rcu_read_lock();
 	pdu->data = NVME_NG_REGION;
-	pdu->epoch = nvme_ng_enter(open);
-	ret = nvme_ng_use_regions(open, path, args->regions, cmd);
+	pdu->epoch = nvme_ng_enter(args->open);
+	ret = nvme_ng_use_regions(args->open, args->path, args->regions, cmd);
 	rcu_read_unlock();
 	if (ret)
 		nvme_ng_leave(pdu->epoch);
@@ -645,9 +690,13 @@ static int nvme_ng_execute_sync(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	nc = kmem_cache_alloc(nvme_ng_cmds, GFP_KERNEL);
 	if (!nc)
 		return -ENOMEM;
+	ret = nvme_ng_import(nc, ns, ctrl, cmd, args);
+	if (ret)
+		goto out;
 	req = nvme_ng_request(ctrl, ns, cmd, args);
 	if (IS_ERR(req)) {
 		ret = PTR_ERR(req);
+		nvme_ng_cmd_drop(nc);
 		goto out;
 	}
 	ret = nvme_ng_map(nc, ns, ctrl, nvme_req(req)->cmd, args);
@@ -785,6 +834,27 @@ static bool nvme_ng_must_wait(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		 NVME_CMD_EFFECTS_NIC | NVME_CMD_EFFECTS_CCC);
 }
 
+/* A command with buffers, after nvme_ng_import(). */
+static int nvme_ng_new_cmd(struct nvme_ng_cmd **ncp, struct nvme_ns *ns,
+			   struct nvme_ctrl *ctrl,
+			   const struct nvme_command *cmd,
+			   const struct nvme_ng_args *args)
+{
+	struct nvme_ng_cmd *nc;
+	int ret;
+
+	nc = kmem_cache_alloc(nvme_ng_cmds, GFP_KERNEL);
+	if (!nc)
+		return -ENOMEM;
+	ret = nvme_ng_import(nc, ns, ctrl, cmd, args);
+	if (ret) {
+		kmem_cache_free(nvme_ng_cmds, nc);
+		return ret;
+	}
+	*ncp = nc;
+	return 0;
+}
+
 static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 			       struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec,
 			       bool regions)
@@ -798,7 +868,8 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		.issue_flags	= issue_flags,
 	};
 	struct nvme_command cmd = { };
-	struct nvme_ng_cmd *nc;
+	struct nvme_ng_cmd *nc = NULL;
+	struct nvme_ng_piece piece;
 	struct request *req;
 	int ret, status;
 	u64 result;
@@ -838,7 +909,9 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	regions = regions && (args.data_len || args.metadata_len);
 	if (regions) {
 		args.regions = sqe;
-		args.file = ioucmd->file;
+		ret = nvme_ng_find_regions(ns, ioucmd->file, &args);
+		if (unlikely(ret))
+			return ret;
 	}
 
 	if (ns) {
@@ -858,29 +931,37 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		return -EIOCBQUEUED;
 	}
 
-	req = nvme_ng_request(ctrl, ns, &cmd, &args);
-	if (IS_ERR(req))
-		return PTR_ERR(req);
 	if (regions)
-		ret = nvme_ng_map_region(pdu, ns, nvme_req(req)->cmd, &args);
+		ret = vec;
 	else
+		ret = nvme_ng_import_piece(pdu, ns, ctrl, &cmd, &args, &piece);
+	if (ret > 0)
+		ret = nvme_ng_new_cmd(&nc, ns, ctrl, &cmd, &args);
+	if (ret)
+		return ret;
+	req = nvme_ng_request(ctrl, ns, &cmd, &args);
+	if (IS_ERR(req)) {
+		ret = PTR_ERR(req);
+		goto out_release;
+	}
+	if (!nc && regions) {
+		ret = nvme_ng_map_region(pdu, nvme_req(req)->cmd, &args);
+		/* there is nothing to wait for in regions */
+		if (ret > 0)
+			ret = nvme_ng_new_cmd(&nc, ns, ctrl, &cmd, &args);
+	} else if (!nc) {
 		ret = nvme_ng_map_piece(pdu, ns, ctrl, nvme_req(req)->cmd,
-					&args);
-	if (ret > 0) {
-		ret = -ENOMEM;
-		nc = kmem_cache_alloc(nvme_ng_cmds, GFP_KERNEL);
-		if (!nc)
-			goto out_free_request;
+					&args, &piece);
+	}
+	if (!ret && nc) {
 		ret = nvme_ng_map(nc, ns, ctrl, nvme_req(req)->cmd, &args);
-		if (ret) {
+		if (ret)
 			kmem_cache_free(nvme_ng_cmds, nc);
-			goto out_free_request;
-		}
 		pdu->cmd = nc;
 		pdu->data = NVME_NG_BUFFERS;
-	} else if (ret) {
-		goto out_free_request;
 	}
+	if (ret)
+		goto out_free_request;
 	pdu->q = req->q;
 	pdu->hctx = req->mq_hctx->type == HCTX_TYPE_POLL ? req->mq_hctx : NULL;
 	req->end_io_data = ioucmd;
@@ -890,6 +971,15 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 
 out_free_request:
 	blk_mq_free_request(req);
+	return ret;
+
+out_release:
+	if (nc) {
+		nvme_ng_cmd_drop(nc);
+		kmem_cache_free(nvme_ng_cmds, nc);
+	} else if (!regions) {
+		nvme_ng_release_piece(pdu, false);
+	}
 	return ret;
 }
 
