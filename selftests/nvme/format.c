@@ -6,9 +6,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -421,6 +425,79 @@ static void unknown(void *arg)
 	wait_for_size(j->ns, 512);
 }
 
+static int fault_fd;
+static unsigned char *late;
+
+/* Reads into memory that is not there until somebody brings it. */
+static void *read_late(void *arg)
+{
+	struct nt_ns *ns = arg;
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_CMD_READ,
+		.nsid = ns->nsid,
+		.addr = (uintptr_t)late,
+		.data_len = NT_PAGE,
+		.cdw3 = NT_PAGE,
+	};
+
+	return (void *)(intptr_t)nt_dev_ioctl(ns->dev.fd, NVME_IOCTL_IO64_CMD,
+					      &cmd, NULL);
+}
+
+/* A command that waits for its memory holds nobody up. */
+static void late_memory(void *arg)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_zeropage zero = { };
+	struct job *j = arg;
+	struct uffd_msg msg;
+	unsigned int to, ms;
+	pthread_t thread;
+	int status = 0;
+	pid_t pid;
+	void *ret;
+
+	late = mmap(NULL, NT_PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	fault_fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (fault_fd < 0 && errno == ENOSYS)
+		nt_skip("no userfaultfd");
+	reg.range.start = (uintptr_t)late;
+	reg.range.len = NT_PAGE;
+	zero.range = reg.range;
+	if (late == MAP_FAILED || fault_fd < 0 ||
+	    ioctl(fault_fd, UFFDIO_API, &api) ||
+	    ioctl(fault_fd, UFFDIO_REGISTER, &reg))
+		nt_die("userfaultfd: %m");
+	to = find_format(j->ns, 9, 0);
+	if (pthread_create(&thread, NULL, read_late, j->ns))
+		nt_die("no thread");
+	if (read(fault_fd, &msg, sizeof(msg)) != sizeof(msg))
+		nt_die("userfaultfd: %m");
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		nt_die("fork: %m");
+	if (!pid) {
+		format(j->ns, &ctrls[0], to);
+		_exit(0);
+	}
+	for (ms = 0; !waitpid(pid, &status, WNOHANG) && ms < 20000; ms++)
+		usleep(1000);
+	if (ioctl(fault_fd, UFFDIO_ZEROPAGE, &zero))
+		nt_die("userfaultfd: %m");
+	if (ms == 20000)
+		waitpid(pid, &status, 0);
+	pthread_join(thread, &ret);
+	nt_status((intptr_t)ret, NVME_SC_SUCCESS);
+	nt_eq(status, 0);
+	if (ms == 20000)
+		nt_fail("Format NVM waited for the page of a reader");
+	close(fault_fd);
+	munmap(late, NT_PAGE);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct nt_prog prog = {
@@ -438,7 +515,7 @@ int main(int argc, char **argv)
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (counts == MAP_FAILED)
 		nt_die("mmap: %m");
-	nt_plan(n * (ARRAY_SIZE(changes) + 1));
+	nt_plan(n * (ARRAY_SIZE(changes) + 2));
 	for (i = 0; i < n; i++) {
 		j.ns = &ns[i];
 		find_ctrls(j.ns);
@@ -448,6 +525,7 @@ int main(int argc, char **argv)
 				changes[k].name);
 		}
 		nt_test(unknown, &j, "%s format unknown", ns[i].name);
+		nt_test(late_memory, &j, "%s memory comes late", ns[i].name);
 		for (k = 0; k < nr_ctrls; k++)
 			nt_close(&ctrls[k]);
 	}
