@@ -570,6 +570,28 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 	return 0;
 }
 
+/*
+ * The first list of @nr PRP entries, which may begin anywhere in a page.  Some
+ * controllers (NVME_QUIRK_DMAPOOL_ALIGN_512) take what is in the last slot of a
+ * page for the address of more entries whatever follows.  So no list has an
+ * entry there: it has room for one more, and begins one slot late if otherwise
+ * its last page would be full.
+ */
+static __le64 *nvme_ng_first_prps(struct device *dev, u32 nr, __le64 *prp2,
+				  unsigned int *slot,
+				  struct nvme_ng_list *lists)
+{
+	struct nvme_ng_list *l;
+
+	l = nvme_ng_new_list(dev, (nr + 1) * sizeof(*prp2), lists);
+	if (!l)
+		return NULL;
+	*slot = nr > NVME_NG_LIST_PRPS - 1 &&
+		nr % (NVME_NG_LIST_PRPS - 1) == 1;
+	*prp2 = cpu_to_le64(l->dma + *slot * sizeof(*prp2));
+	return (__le64 *)l->desc + *slot;
+}
+
 /* NVM Express Base specification, Physical Region Page Entry and List */
 static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 		       struct nvme_command *cmd, struct nvme_ng_list *lists)
@@ -582,8 +604,14 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 	unsigned int i = 0;
 
 	cmd->common.dptr.prp1 = cpu_to_le64(addr);
-	if (left > step && left - step > NVME_CTRL_PAGE_SIZE)
-		i = NVME_NG_LIST_PRPS;	/* prp2 is a list */
+	if (left > step && left - step > NVME_CTRL_PAGE_SIZE) {
+		/* prp2 is a list */
+		slot = nvme_ng_first_prps(dev, DIV_ROUND_UP(left - step,
+							    NVME_CTRL_PAGE_SIZE),
+					  slot, &i, lists);
+		if (!slot)
+			return -ENOMEM;
+	}
 	while (left > step) {
 		left -= step;
 		addr += step;
@@ -595,13 +623,11 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 		}
 		step = NVME_CTRL_PAGE_SIZE;
 
-		/* the last slot is an entry only if nothing follows it */
-		if (i == NVME_NG_LIST_PRPS ||
-		    (i == NVME_NG_LIST_PRPS - 1 && left > step)) {
+		/* the last slot has the next page, which begins at its start */
+		if (i == NVME_NG_LIST_PRPS - 1) {
 			struct nvme_ng_list *l;
 
-			l = nvme_ng_new_list(dev, DIV_ROUND_UP(left, NVME_CTRL_PAGE_SIZE) *
-					     sizeof(*slot), lists);
+			l = nvme_ng_new_list(dev, NVME_NG_LIST_BYTES, lists);
 			if (!l)
 				return -ENOMEM;
 			*slot = cpu_to_le64(l->dma);
