@@ -544,10 +544,12 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 	ret = nvme_ng_find_piece(pdu, &iov, dir, args, &page, &offset);
 	if (ret)
 		return ret;
-	/* only of a registered buffer: misaligned, or a list for a third page */
+	/* misaligned, of a registered buffer only; or a list for a third page */
 	if (offset & nvme_ng_align_mask(ctrl, sgl) ||
-	    (!sgl && offset + len > 2 * NVME_CTRL_PAGE_SIZE))
+	    (!sgl && offset + len > 2 * NVME_CTRL_PAGE_SIZE)) {
+		nvme_ng_release_piece(pdu, false);
 		return 1;
+	}
 
 	pdu->dma = dma_map_page_attrs(ctrl->dev, page, offset, len, dir,
 				      NVME_NG_OVERLAP);
@@ -704,8 +706,8 @@ static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
 
 	if (pdu->data != NVME_NG_BUFFERS)
 		return pdu->data == NVME_NG_PINNED;
-	return (nc->data.pinned && nc->data.nr_user) || nc->data.bounce ||
-		(nc->meta.pinned && nc->meta.nr_user) || nc->meta.bounce;
+	return nvme_ng_buf_sleeps(&nc->data) ||
+		(nc->meta.len && nvme_ng_buf_sleeps(&nc->meta));
 }
 
 static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
