@@ -66,7 +66,7 @@ static int nvme_ng_table_grow(struct nvme_ng_cursor *at)
 	/* only what is not of user memory comes in less than pages */
 	at->room = max(pages, 2 * at->room);
 	/* one array whatever its size: the device does not look at it */
-	sg = kvmalloc_array(at->room, sizeof(*sg), GFP_KERNEL);
+	sg = kvmalloc_array(at->room, sizeof(*sg), GFP_KERNEL_ACCOUNT);
 	if (!sg)
 		return -ENOMEM;
 	memcpy(sg, buf->user, buf->nr_user * sizeof(*sg));
@@ -246,14 +246,15 @@ static int nvme_ng_bounce(struct nvme_ng_buf *buf, bool contig)
 	struct scatterlist *sg;
 
 	if (contig)
-		buf->bounce = kzalloc(buf->dev_len, GFP_KERNEL);
+		buf->bounce = kzalloc(buf->dev_len, GFP_KERNEL_ACCOUNT);
 	else
-		buf->bounce = vzalloc(buf->dev_len);
+		buf->bounce = __vmalloc(buf->dev_len,
+					GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!buf->bounce)
 		return -ENOMEM;
 
 	/* @few are of the user already */
-	sg = kvmalloc_array(nr, sizeof(*sg), GFP_KERNEL);
+	sg = kvmalloc_array(nr, sizeof(*sg), GFP_KERNEL_ACCOUNT);
 	if (!sg) {
 		kvfree(buf->bounce);
 		buf->bounce = NULL;

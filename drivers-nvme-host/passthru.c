@@ -66,7 +66,8 @@ static void nvme_ng_cmd_construct(void *nc)
 int nvme_ng_init(void)
 {
 	nvme_ng_cmds = kmem_cache_create_usercopy("nvme_ng_cmd",
-						  sizeof(struct nvme_ng_cmd), 0, 0,
+						  sizeof(struct nvme_ng_cmd), 0,
+						  SLAB_ACCOUNT,
 						  offsetof(struct nvme_ng_cmd, few_iov),
 						  sizeof_field(struct nvme_ng_cmd, few_iov),
 						  nvme_ng_cmd_construct);
