@@ -65,13 +65,20 @@ static void nvme_ng_cmd_construct(void *nc)
  */
 int nvme_ng_init(void)
 {
+	int ret;
+
 	nvme_ng_cmds = kmem_cache_create_usercopy("nvme_ng_cmd",
 						  sizeof(struct nvme_ng_cmd), 0,
 						  SLAB_ACCOUNT,
 						  offsetof(struct nvme_ng_cmd, few_iov),
 						  sizeof_field(struct nvme_ng_cmd, few_iov),
 						  nvme_ng_cmd_construct);
-	return nvme_ng_cmds ? 0 : -ENOMEM;
+	if (!nvme_ng_cmds)
+		return -ENOMEM;
+	ret = nvme_ng_init_regions();
+	if (ret)
+		kmem_cache_destroy(nvme_ng_cmds);
+	return ret;
 }
 
 /**
@@ -81,6 +88,7 @@ int nvme_ng_init(void)
  */
 void nvme_ng_exit(void)
 {
+	nvme_ng_exit_regions();
 	kmem_cache_destroy(nvme_ng_cmds);
 }
 

@@ -14,6 +14,7 @@
 #include <linux/dma-resv.h>
 #include <linux/file.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/xarray.h>
@@ -31,7 +32,31 @@
 
 NVME_NG_IMPORT_DMA_BUF;
 
+struct workqueue_struct *nvme_ng_wq;
+
 static void nvme_ng_epoch_work(struct work_struct *work);
+
+/**
+ * nvme_ng_init_regions - allocate what all regions share
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int nvme_ng_init_regions(void)
+{
+	/* its work waits for memory: nvme_wq is there to get some */
+	nvme_ng_wq = alloc_workqueue("nvme-ng-wq", WQ_UNBOUND, 0);
+	return nvme_ng_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * nvme_ng_exit_regions - free it again
+ *
+ * There is no open file; what these have left behind is let go of.
+ */
+void nvme_ng_exit_regions(void)
+{
+	destroy_workqueue(nvme_ng_wq);
+}
 
 /* Devices */
 
@@ -87,6 +112,7 @@ void nvme_ng_add_device(struct nvme_ctrl *ctrl)
 		return;
 	kref_init(&device->ref);
 	device->ctrl = ctrl;
+	init_rwsem(&device->mapping);
 	mutex_init(&device->lock);
 	INIT_LIST_HEAD(&device->views);
 	INIT_LIST_HEAD(&device->queues);
@@ -108,6 +134,7 @@ static void nvme_ng_free_prps(struct nvme_ng_view *view, struct device *dev)
 			dma_unmap_single(dev, prps->page[i].dma,
 					 NVME_CTRL_PAGE_SIZE, DMA_TO_DEVICE);
 			kfree(prps->page[i].entry);
+			cond_resched();
 		}
 		kvfree(prps);
 	}
@@ -118,12 +145,14 @@ static enum dma_data_direction nvme_ng_view_dir(const struct nvme_ng_view *view)
 	return view->read_only ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
 }
 
-/* End all that the view has of the device; &nvme_ng_device.lock is held. */
+/*
+ * End all that the view has of the device, which &nvme_ng_device.mapping keeps;
+ * the view is not on its list any more.
+ */
 static void nvme_ng_unmap_device(struct nvme_ng_view *view)
 {
 	struct device *dev = view->device->ctrl->dev;
 
-	list_del_init(&view->on_device);
 	nvme_ng_free_prps(view, dev);
 	if (view->attach) {
 		struct dma_buf *dmabuf = view->attach->dmabuf;
@@ -137,7 +166,8 @@ static void nvme_ng_unmap_device(struct nvme_ng_view *view)
 		view->attach = NULL;
 		view->sgt = NULL;
 	} else {
-		dma_unmap_sgtable(dev, view->sgt, nvme_ng_view_dir(view), 0);
+		dma_unmap_sgtable(dev, view->sgt, nvme_ng_view_dir(view),
+				  NVME_NG_REGION_ATTRS);
 	}
 }
 
@@ -153,11 +183,15 @@ void nvme_ng_remove_device(struct nvme_ctrl *ctrl)
 	device = xa_erase(&nvme_ng_devices, ctrl->instance);
 	if (!device)
 		return;
-	mutex_lock(&device->lock);
+	/* who maps has all that a program can keep it waiting for already */
+	down_write(&device->mapping);
 	device->gone = true;
-	list_for_each_entry_safe(view, next, &device->views, on_device)
+	list_for_each_entry_safe(view, next, &device->views, on_device) {
+		list_del_init(&view->on_device);
 		nvme_ng_unmap_device(view);
-	mutex_unlock(&device->lock);
+		cond_resched();
+	}
+	up_write(&device->mapping);
 	nvme_ng_put_device(device);
 }
 EXPORT_SYMBOL_GPL(nvme_ng_remove_device);
@@ -173,15 +207,22 @@ EXPORT_SYMBOL_GPL(nvme_ng_remove_device);
  */
 void nvme_ng_free_view(struct nvme_ng_region *region, struct nvme_ng_view *view)
 {
-	mutex_lock(&view->device->lock);
-	if (!list_empty(&view->on_device))
+	struct nvme_ng_device *device = view->device;
+	bool mapped;
+
+	down_read(&device->mapping);
+	mutex_lock(&device->lock);
+	mapped = !list_empty(&view->on_device);
+	list_del_init(&view->on_device);
+	mutex_unlock(&device->lock);
+	if (mapped)
 		nvme_ng_unmap_device(view);
-	mutex_unlock(&view->device->lock);
+	up_read(&device->mapping);
 	if (view->sgt && view->sgt != &region->mem.sgt) {
 		sg_free_table(view->sgt);
 		kfree(view->sgt);
 	}
-	nvme_ng_put_device(view->device);
+	nvme_ng_put_device(device);
 	kfree(view);
 }
 
@@ -196,10 +237,11 @@ static struct sg_table *nvme_ng_table_of(struct nvme_ng_region *region)
 		region->mem_used = true;
 		return &region->mem.sgt;
 	}
-	sgt = kmalloc_obj(*sgt);
+	sgt = kzalloc_obj(*sgt, GFP_KERNEL_ACCOUNT);
 	if (!sgt)
 		return NULL;
-	if (sg_alloc_table(sgt, region->mem.sgt.orig_nents, GFP_KERNEL)) {
+	if (sg_alloc_table(sgt, region->mem.sgt.orig_nents,
+			   GFP_KERNEL_ACCOUNT)) {
 		kfree(sgt);
 		return NULL;
 	}
@@ -226,25 +268,50 @@ static bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt)
 	return copied;
 }
 
+/*
+ * Does the device reach memory without copies?  This is tried with a page of
+ * the kernel's own, before a region fills what there is for copies.
+ */
+static int nvme_ng_try_device(struct device *dev)
+{
+	struct page *page;
+	dma_addr_t dma;
+	int ret = 0;
+
+	/* the program's memory may be where the device does not reach */
+	if (dma_addressing_limited(dev))
+		return -EOPNOTSUPP;
+	page = alloc_page(GFP_KERNEL);
+	if (!page)
+		return -ENOMEM;
+	dma = dma_map_page_attrs(dev, page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL,
+				 NVME_NG_REGION_ATTRS);
+	if (dma_mapping_error(dev, dma)) {
+		ret = -EOPNOTSUPP;
+	} else {
+		if (nvme_ng_need_sync(dev, dma))
+			ret = -EOPNOTSUPP;
+		dma_unmap_page_attrs(dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL,
+				     NVME_NG_REGION_ATTRS);
+	}
+	__free_page(page);
+	return ret;
+}
+
+/*
+ * The attributes say that nothing is to be copied or made coherent, when it is
+ * mapped nor later: what needs it is refused, and unmapping such memory would
+ * undo what CPU and device wrote to it meanwhile.
+ */
 static int nvme_ng_map_memory(struct nvme_ng_view *view,
 			      struct nvme_ng_region *region, struct device *dev)
 {
 	enum dma_data_direction dir = nvme_ng_view_dir(view);
-	struct page *first = sg_page(region->mem.sgt.sgl);
-	dma_addr_t probe;
-	bool copied;
 	int ret;
 
-	/* one page, before many fill what there is for copies */
-	probe = dma_map_page_attrs(dev, first, 0, PAGE_SIZE, dir,
-				   NVME_NG_OVERLAP);
-	if (dma_mapping_error(dev, probe))
-		return -EOPNOTSUPP;
-	copied = nvme_ng_need_sync(dev, probe);
-	dma_unmap_page(dev, probe, PAGE_SIZE, dir);
-	if (copied)
-		return -EOPNOTSUPP;
-
+	ret = nvme_ng_try_device(dev);
+	if (ret)
+		return ret;
 	view->sgt = nvme_ng_table_of(region);
 	if (!view->sgt)
 		return -ENOMEM;
@@ -252,7 +319,7 @@ static int nvme_ng_map_memory(struct nvme_ng_view *view,
 	if (ret)
 		return ret == -EREMOTEIO || ret == -EIO ? -EOPNOTSUPP : ret;
 	if (nvme_ng_is_copied(dev, view->sgt)) {
-		dma_unmap_sgtable(dev, view->sgt, dir, 0);
+		dma_unmap_sgtable(dev, view->sgt, dir, NVME_NG_REGION_ATTRS);
 		return -EOPNOTSUPP;
 	}
 	return 0;
@@ -387,6 +454,10 @@ static struct nvme_ng_prps *nvme_ng_alloc_prps(struct device *dev, u32 nr)
 
 		if (!entry)
 			break;
+		if (fatal_signal_pending(current)) {
+			kfree(entry);
+			break;
+		}
 		dma = dma_map_single(dev, entry, NVME_CTRL_PAGE_SIZE,
 				     DMA_TO_DEVICE);
 		if (dma_mapping_error(dev, dma)) {
@@ -421,8 +492,11 @@ static int nvme_ng_fill_piece(void *data, dma_addr_t dma, u64 len)
 			*nvme_ng_prp(fill->view->prps[t],
 				     fill->page + nvme_ng_prp_shift(t), NULL) =
 				cpu_to_le64(dma);
-		if (!(fill->page % 4096))
-			cond_resched();
+		if (fill->page % 4096)
+			continue;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }
@@ -434,6 +508,7 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
 	u32 nr = DIV_ROUND_UP(view->offset + view->len, NVME_CTRL_PAGE_SIZE);
 	struct nvme_ng_fill fill = { .view = view };
 	unsigned int t, i, tables = nr > NVME_NG_PRPS ? 2 : 1;
+	int ret;
 
 	for (t = 0; t < tables; t++) {
 		u32 entries = nr + nvme_ng_prp_shift(t);
@@ -441,9 +516,11 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
 		view->prps[t] = nvme_ng_alloc_prps(dev, entries);
 		if (!view->prps[t] ||
 		    view->prps[t]->nr < DIV_ROUND_UP(entries, NVME_NG_PRPS))
-			return -ENOMEM;
+			return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
 	}
-	nvme_ng_for_pieces(view, skip, nvme_ng_fill_piece, &fill);
+	ret = nvme_ng_for_pieces(view, skip, nvme_ng_fill_piece, &fill);
+	if (ret)
+		return ret;
 	for (t = 0; t < tables; t++)
 		for (i = 0; i < view->prps[t]->nr; i++)
 			dma_sync_single_for_device(dev,
@@ -458,11 +535,12 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
  * @region: the region
  * @device: the device
  *
- * Process context, sleeps.
+ * Process context, sleeps, but not for a program: its memory is there.
  *
  * Return: the view, or an ERR_PTR() of -ENODEV if the controller is gone,
  * -EOPNOTSUPP if it cannot reach the memory without copies, -EINVAL if it does
- * not take its pieces, -ENOMEM, or what the mapping fails with.
+ * not take its pieces, -ENOMEM, -EINTR if the process is to end, or what the
+ * mapping fails with.
  */
 struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 				      struct nvme_ng_device *device)
@@ -482,7 +560,9 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 	view->len = region->len;
 	view->read_only = region->read_only;
 
-	mutex_lock(&device->lock);
+	ret = down_read_killable(&device->mapping);
+	if (ret)
+		goto out_free;
 	ret = -ENODEV;
 	if (device->gone)
 		goto out_unlock;
@@ -494,7 +574,9 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 		ret = nvme_ng_map_memory(view, region, ctrl->dev);
 	if (ret)
 		goto out_unlock;
+	mutex_lock(&device->lock);
 	list_add(&view->on_device, &device->views);
+	mutex_unlock(&device->lock);
 
 	ret = nvme_ng_for_pieces(view, skip, nvme_ng_survey_piece, &survey);
 	if (ret)
@@ -506,9 +588,10 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 		ret = survey.gaps ? -EINVAL :
 			nvme_ng_make_prps(view, skip, ctrl->dev);
 out_unlock:
-	mutex_unlock(&device->lock);
+	up_read(&device->mapping);
 	if (!ret)
 		return view;
+out_free:
 	nvme_ng_free_view(region, view);
 	return ERR_PTR(ret);
 }
@@ -756,7 +839,8 @@ again:
 	if (!pieces)
 		return 0;
 	if (pieces > buf->nr_few)
-		buf->user = kvmalloc_array(pieces, sizeof(*sg), GFP_KERNEL);
+		buf->user = kvmalloc_array(pieces, sizeof(*sg),
+					   GFP_KERNEL_ACCOUNT);
 	if (!buf->user)
 		return -ENOMEM;
 	max = pieces;
@@ -787,7 +871,19 @@ static int nvme_ng_charge(struct nvme_ng_region *region, unsigned long pages)
 	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old, old + pages));
 	region->user = get_uid(user);
 	region->locked = pages;
+	/* given back there, by whom it may be, so the mm must not end before */
+	mmgrab(current->mm);
+	region->mm = current->mm;
+	atomic64_add(pages, &region->mm->pinned_vm);
 	return 0;
+}
+
+static void nvme_ng_uncharge(struct nvme_ng_region *region)
+{
+	atomic64_sub(region->locked, &region->mm->pinned_vm);
+	mmdrop(region->mm);
+	atomic_long_sub(region->locked, &region->user->locked_vm);
+	free_uid(region->user);
 }
 
 static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
@@ -823,7 +919,8 @@ static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 			break;
 		bytes = min_t(u64, left, (u64)nr * PAGE_SIZE - offset);
 		ret = sg_alloc_append_table_from_pages(&region->mem, page, nr,
-						       offset, bytes, UINT_MAX,
+						       offset, bytes,
+						       NVME_NG_MAX_SEGMENT,
 						       pages - nr,
 						       GFP_KERNEL_ACCOUNT);
 		if (ret) {
@@ -848,20 +945,34 @@ static void nvme_ng_free_region(struct nvme_ng_region *region)
 		nvme_ng_free_view(region, view);
 	}
 	if (region->mem.sgt.sgl) {
-		for_each_sgtable_sg(&region->mem.sgt, sg, i)
+		for_each_sgtable_sg(&region->mem.sgt, sg, i) {
 			unpin_user_page_range_dirty_lock(sg_page(sg),
 							 DIV_ROUND_UP(sg->offset + sg->length,
 								      PAGE_SIZE),
 							 !region->read_only);
+			cond_resched();
+		}
 		sg_free_append_table(&region->mem);
 	}
-	if (region->user) {
-		atomic_long_sub(region->locked, &region->user->locked_vm);
-		free_uid(region->user);
-	}
+	if (region->user)
+		nvme_ng_uncharge(region);
 	if (region->dmabuf)
 		dma_buf_put(region->dmabuf);
+	kfree(region->epoch);
 	kfree(region);
+}
+
+static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
+{
+	struct nvme_ng_epoch *epoch;
+
+	epoch = kzalloc_obj(*epoch, GFP_KERNEL_ACCOUNT);
+	if (!epoch)
+		return NULL;
+	refcount_set(&epoch->ref, 1);
+	INIT_LIST_HEAD(&epoch->dead);
+	INIT_WORK(&epoch->work, nvme_ng_epoch_work);
+	return epoch;
 }
 
 static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
@@ -875,6 +986,10 @@ static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
 		return ERR_PTR(-ENOMEM);
 	region->len = m->len;
 	region->read_only = m->flags & NVME_NG_MAP_READ_ONLY;
+	ret = -ENOMEM;
+	region->epoch = nvme_ng_new_epoch();
+	if (!region->epoch)
+		goto out_free;
 	if (m->flags & NVME_NG_MAP_DMABUF) {
 		dmabuf = dma_buf_get(m->dmabuf_fd);
 		ret = PTR_ERR_OR_ZERO(dmabuf);
@@ -899,19 +1014,6 @@ out_free:
 
 /* Epochs */
 
-static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
-{
-	struct nvme_ng_epoch *epoch;
-
-	epoch = kzalloc_obj(*epoch, GFP_KERNEL_ACCOUNT);
-	if (!epoch)
-		return NULL;
-	refcount_set(&epoch->ref, 1);
-	INIT_LIST_HEAD(&epoch->dead);
-	INIT_WORK(&epoch->work, nvme_ng_epoch_work);
-	return epoch;
-}
-
 /* All commands of the epoch, and of those before, have completed. */
 static void nvme_ng_end_epoch(struct nvme_ng_epoch *epoch)
 {
@@ -934,12 +1036,23 @@ static void nvme_ng_epoch_work(struct work_struct *work)
 
 /* Open files */
 
+/* No command is in flight on it. */
+static void nvme_ng_free_path(struct nvme_ng_path *path)
+{
+	struct module *module = path->ns->ctrl->ops->module;
+
+	nvme_ng_release_queue(path);
+	nvme_ng_put_device(path->device);
+	nvme_put_ns(path->ns);
+	module_put(module);
+	kfree(path);
+}
+
 static void nvme_ng_free_open(struct nvme_ng_open *open)
 {
 	struct nvme_ng_path *path, *next;
 	struct nvme_ng_epoch *epoch;
 	struct nvme_ng_table *table;
-	struct module *module;
 	unsigned int i;
 
 	epoch = open->epoch;
@@ -955,12 +1068,7 @@ static void nvme_ng_free_open(struct nvme_ng_open *open)
 		nvme_ng_end_epoch(epoch);
 	for (path = rcu_dereference_protected(open->paths, 1); path; path = next) {
 		next = rcu_dereference_protected(path->next, 1);
-		nvme_ng_release_queue(path);
-		nvme_ng_put_device(path->device);
-		module = path->ns->ctrl->ops->module;
-		nvme_put_ns(path->ns);
-		module_put(module);
-		kfree(path);
+		nvme_ng_free_path(path);
 	}
 	kvfree(table);
 	kfree(open);
@@ -1035,15 +1143,23 @@ static void nvme_ng_learn_opcodes(struct nvme_ng_path *path, bool write)
 			path->op[i] = NVME_NG_OP_ALLOWED;
 }
 
+/*
+ * Let a device see a region, unless it does.  There is no view where the error
+ * lasts; with any other one the caller has to give up.
+ */
 static int nvme_ng_add_view(struct nvme_ng_region *region,
 			    struct nvme_ng_device *device)
 {
-	struct nvme_ng_view *view;
+	struct nvme_ng_view *view, *first;
 
+	first = rcu_dereference_protected(region->views, 1);
+	for (view = first; view; view = rcu_dereference_protected(view->next, 1))
+		if (view->device == device)
+			return 0;
 	view = nvme_ng_new_view(region, device);
 	if (IS_ERR(view))
 		return PTR_ERR(view);
-	RCU_INIT_POINTER(view->next, rcu_dereference_protected(region->views, 1));
+	RCU_INIT_POINTER(view->next, first);
 	rcu_assign_pointer(region->views, view);
 	return 0;
 }
@@ -1077,27 +1193,47 @@ out_free:
 	return ERR_PTR(-ENODEV);
 }
 
+/*
+ * Who waits for the lock may keep the removal of a namespace waiting, so who has
+ * it must not wait for a program, nor for I/O that comes to an end only when
+ * the namespace is removed.
+ */
+static unsigned int nvme_ng_lock_open(struct nvme_ng_open *open)
+{
+	mutex_lock(&open->lock);
+	return memalloc_noio_save();
+}
+
+static void nvme_ng_unlock_open(struct nvme_ng_open *open, unsigned int noio)
+{
+	memalloc_noio_restore(noio);
+	mutex_unlock(&open->lock);
+}
+
 /**
  * nvme_ng_get_path - find the path to a namespace, add it if it is new
  * @open: the file
  * @ns: namespace, alive
  *
  * Regions that cannot be mapped for the new controller do not exist for
- * commands that go there.  Process context, sleeps.
+ * commands that go there.  Process context, sleeps, also where what is read
+ * under SRCU keeps the controller.
  *
- * Return: the path, or an ERR_PTR() of -ENOMEM or -ENODEV.
+ * Return: the path, or an ERR_PTR() of -ENODEV, or of -ENOMEM or another error
+ * that does not last.
  */
 struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 				      struct nvme_ns *ns)
 {
 	struct nvme_ng_table *table;
 	struct nvme_ng_path *path;
-	unsigned int i;
+	unsigned int i, noio;
+	int ret;
 
 	path = nvme_ng_find_path(open, ns);
 	if (path)
 		return path;
-	mutex_lock(&open->lock);
+	noio = nvme_ng_lock_open(open);
 	path = nvme_ng_find_path(open, ns);
 	if (path)
 		goto out;
@@ -1109,13 +1245,17 @@ struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 		struct nvme_ng_region *region =
 			rcu_dereference_protected(table->region[i], 1);
 
-		if (region)
-			nvme_ng_add_view(region, path->device);
+		ret = region ? nvme_ng_add_view(region, path->device) : 0;
+		if (ret && !nvme_ng_error_lasts(ret)) {
+			nvme_ng_free_path(path);
+			path = ERR_PTR(ret);
+			goto out;
+		}
 	}
 	RCU_INIT_POINTER(path->next, rcu_dereference_protected(open->paths, 1));
 	rcu_assign_pointer(open->paths, path);
 out:
-	mutex_unlock(&open->lock);
+	nvme_ng_unlock_open(open, noio);
 	return path;
 }
 
@@ -1146,36 +1286,98 @@ static int nvme_ng_new_handle(struct nvme_ng_open *open, u32 *handle)
 	return 0;
 }
 
-/* &nvme_ng_open.lock is held; the region is in use once this returned 0. */
-static int nvme_ng_publish(struct nvme_ng_open *open,
-			   struct nvme_ng_region *region, struct nvme_ns *ns,
-			   struct nvme_ng_map __user *arg)
+/* Map a region for the paths before @end, of which @wanted must succeed. */
+static int nvme_ng_map_paths(struct nvme_ng_region *region,
+			     struct nvme_ng_path *path,
+			     const struct nvme_ng_path *end,
+			     const struct nvme_ng_path *wanted)
 {
-	struct nvme_ng_path *path, *wanted = nvme_ng_find_path(open, ns);
-	struct nvme_ng_table *table;
-	struct nvme_ng_view *view;
-	u32 handle, granule;
 	int ret;
 
-	for (path = rcu_dereference_protected(open->paths, 1); path;
-	     path = rcu_dereference_protected(path->next, 1)) {
+	for (; path != end; path = rcu_dereference_protected(path->next, 1)) {
 		ret = nvme_ng_add_view(region, path->device);
-		if (ret && path == wanted)
+		if (ret && (path == wanted || !nvme_ng_error_lasts(ret)))
 			return ret;
 	}
-	ret = nvme_ng_new_handle(open, &handle);
-	if (ret)
-		return ret;
-	granule = 0;
+	return 0;
+}
+
+/* The region is in use once this returned 0. */
+static int nvme_ng_publish(struct nvme_ng_open *open,
+			   struct nvme_ng_region *region,
+			   const struct nvme_ng_path *wanted, u32 *handle,
+			   u32 *granule)
+{
+	struct nvme_ng_path *first, *mapped = NULL;
+	struct nvme_ng_table *table;
+	struct nvme_ng_view *view;
+	unsigned int noio;
+	int ret;
+
+	/* mapping takes its time: without the lock, until no path is new */
+	for (;;) {
+		noio = nvme_ng_lock_open(open);
+		first = rcu_dereference_protected(open->paths, 1);
+		if (first == mapped)
+			break;
+		nvme_ng_unlock_open(open, noio);
+		ret = nvme_ng_map_paths(region, first, mapped, wanted);
+		if (ret)
+			return ret;
+		mapped = first;
+	}
+	*granule = 0;
 	for (view = rcu_dereference_protected(region->views, 1); view;
 	     view = rcu_dereference_protected(view->next, 1))
 		if (!view->one)
-			granule = NVME_CTRL_PAGE_SIZE;
-	if (put_user(handle, &arg->region) || put_user(granule, &arg->granule))
-		return -EFAULT;
+			*granule = NVME_CTRL_PAGE_SIZE;
+	ret = nvme_ng_new_handle(open, handle);
+	if (!ret) {
+		table = rcu_dereference_protected(open->table, 1);
+		rcu_assign_pointer(table->region[*handle], region);
+	}
+	nvme_ng_unlock_open(open, noio);
+	return ret;
+}
+
+/*
+ * Take a region, or with @region only that, out of use.  It needs no memory:
+ * the epoch to come is the region's.
+ */
+static int nvme_ng_withdraw(struct nvme_ng_open *open, u32 handle,
+			    const struct nvme_ng_region *only)
+{
+	struct nvme_ng_epoch *epoch, *old;
+	struct nvme_ng_region *region;
+	struct nvme_ng_table *table;
+
+	mutex_lock(&open->lock);
 	table = rcu_dereference_protected(open->table, 1);
-	rcu_assign_pointer(table->region[handle], region);
+	if (handle >= table->nr)
+		goto out_unlock;
+	handle = array_index_nospec(handle, table->nr);
+	region = rcu_dereference_protected(table->region[handle], 1);
+	if (!region || (only && region != only))
+		goto out_unlock;
+	RCU_INIT_POINTER(table->region[handle], NULL);
+	open->next = min(open->next, handle);
+	epoch = region->epoch;
+	region->epoch = NULL;
+	old = open->epoch;
+	list_add(&region->dead, &old->dead);
+	/* the one more is of the old epoch */
+	refcount_inc(&epoch->ref);
+	old->next = epoch;
+	/* a command that enters the new epoch does not find the region */
+	smp_store_release(&open->epoch, epoch);
+	mutex_unlock(&open->lock);
+	if (refcount_dec_and_test(&old->ref))
+		nvme_ng_end_epoch(old);
 	return 0;
+
+out_unlock:
+	mutex_unlock(&open->lock);
+	return -ENOENT;
 }
 
 /**
@@ -1188,6 +1390,7 @@ static int nvme_ng_publish(struct nvme_ng_open *open,
  */
 int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg)
 {
+	struct nvme_ng_map __user *u = arg;
 	struct nvme_ng_region *region;
 	struct nvme_ng_path *path;
 	struct nvme_ng_open *open;
@@ -1217,12 +1420,16 @@ int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg)
 	region = nvme_ng_new_region(&m);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
-	mutex_lock(&open->lock);
-	ret = nvme_ng_publish(open, region, ns, arg);
-	mutex_unlock(&open->lock);
-	if (ret)
+	ret = nvme_ng_publish(open, region, path, &m.region, &m.granule);
+	if (ret) {
 		nvme_ng_free_region(region);
-	return ret;
+		return ret;
+	}
+	if (!put_user(m.region, &u->region) && !put_user(m.granule, &u->granule))
+		return 0;
+	/* unless a program that guessed the handle was faster */
+	nvme_ng_withdraw(open, m.region, region);
+	return -EFAULT;
 }
 
 /**
@@ -1235,45 +1442,9 @@ int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg)
 int nvme_ng_ioctl_unmap(struct file *file, void __user *arg)
 {
 	struct nvme_ng_open *open = nvme_ng_file_open(file);
-	struct nvme_ng_epoch *epoch, *old;
-	struct nvme_ng_region *region;
-	struct nvme_ng_table *table;
 	u32 handle;
-	int ret;
 
 	if (get_user(handle, (u32 __user *)arg))
 		return -EFAULT;
-	if (!open)
-		return -ENOENT;
-	epoch = nvme_ng_new_epoch();
-	if (!epoch)
-		return -ENOMEM;
-
-	mutex_lock(&open->lock);
-	ret = -ENOENT;
-	table = rcu_dereference_protected(open->table, 1);
-	if (handle >= table->nr)
-		goto out_unlock;
-	handle = array_index_nospec(handle, table->nr);
-	region = rcu_dereference_protected(table->region[handle], 1);
-	if (!region)
-		goto out_unlock;
-	RCU_INIT_POINTER(table->region[handle], NULL);
-	open->next = min(open->next, handle);
-	old = open->epoch;
-	list_add(&region->dead, &old->dead);
-	/* the one more is of the old epoch */
-	refcount_inc(&epoch->ref);
-	old->next = epoch;
-	/* a command that enters the new epoch does not find the region */
-	smp_store_release(&open->epoch, epoch);
-	mutex_unlock(&open->lock);
-	if (refcount_dec_and_test(&old->ref))
-		nvme_ng_end_epoch(old);
-	return 0;
-
-out_unlock:
-	mutex_unlock(&open->lock);
-	kfree(epoch);
-	return ret;
+	return open ? nvme_ng_withdraw(open, handle, NULL) : -ENOENT;
 }

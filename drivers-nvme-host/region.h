@@ -14,7 +14,9 @@
 #ifndef _NVME_NG_REGION_H
 #define _NVME_NG_REGION_H
 
+#include <linux/rwsem.h>
 #include <linux/scatterlist.h>
+#include <linux/sizes.h>
 #include <linux/nospec.h>
 #include <linux/nvme_ioctl.h>
 #include <linux/workqueue.h>
@@ -26,8 +28,12 @@
 /* the last entry of a page points to the next one */
 #define NVME_NG_PRPS	(NVME_CTRL_PAGE_SIZE / sizeof(__le64) - 1)
 
+/* bytes of a piece of memory: a length that is added to does not overflow */
+#define NVME_NG_MAX_SEGMENT	SZ_1G
+
 struct dma_buf;
 struct dma_buf_attachment;
+struct mm_struct;
 struct nvme_ng_queue;
 struct user_struct;
 
@@ -35,7 +41,9 @@ struct user_struct;
  * struct nvme_ng_device - what commands of many files share on a controller
  * @ref: held by the controller, by each view and by each path
  * @ctrl: the controller, not to be used when @gone
- * @lock: protects @views, @queues and @gone
+ * @mapping: held for reading to map or unmap, for writing to set @gone; who
+ *	has it does not wait for a program
+ * @lock: protects @views and @queues; what takes time is done without
  * @views: regions that are mapped for the device
  * @queues: queues that rings can have, struct nvme_ng_queue
  * @gone: the controller is being removed: nothing is mapped any more
@@ -43,7 +51,8 @@ struct user_struct;
 struct nvme_ng_device {
 	struct kref		ref;
 	struct nvme_ctrl	*ctrl;
-	struct mutex		lock;	/* @views, @queues, @gone */
+	struct rw_semaphore	mapping;
+	struct mutex		lock;	/* @views, @queues */
 	struct list_head	views;
 	struct list_head	queues;
 	bool			gone;
@@ -106,7 +115,9 @@ struct nvme_ng_view {
  * @mem: pinned pages; the first view uses this table, others have copies
  * @mem_used: @mem has its view
  * @user: who is charged for @locked pages
+ * @mm: whose memory is pinned, if @user
  * @locked: pages
+ * @epoch: the epoch that begins when the region is unmapped
  * @dmabuf: the dma-buf, in place of @mem
  * @dead: in &nvme_ng_epoch.dead
  */
@@ -118,7 +129,9 @@ struct nvme_ng_region {
 	bool				mem_used;
 	struct sg_append_table		mem;
 	struct user_struct		*user;
+	struct mm_struct		*mm;
 	unsigned long			locked;
+	struct nvme_ng_epoch		*epoch;
 	struct dma_buf			*dmabuf;
 	struct list_head		dead;
 };
@@ -198,6 +211,8 @@ struct nvme_ng_open {
 	bool				write;
 };
 
+extern struct workqueue_struct *nvme_ng_wq;
+
 /* Also with preemption off, as under a spinlock. */
 #define nvme_ng_rcu(p)	rcu_dereference_check(p, rcu_read_lock_sched_held())
 
@@ -236,7 +251,7 @@ static inline struct nvme_ng_epoch *nvme_ng_enter(struct nvme_ng_open *open)
 static inline void nvme_ng_leave(struct nvme_ng_epoch *epoch)
 {
 	if (unlikely(refcount_dec_and_test(&epoch->ref)))
-		queue_work(nvme_wq, &epoch->work);
+		queue_work(nvme_ng_wq, &epoch->work);
 }
 
 /*
@@ -399,6 +414,14 @@ int nvme_ng_import_segments(struct nvme_ng_buf *buf, struct nvme_ng_open *open,
 			    const struct nvme_ng_segment *seg, unsigned int nr,
 			    u8 opcode, bool sgl);
 
+/* Would the device not reach the memory another time either? */
+static inline bool nvme_ng_error_lasts(int ret)
+{
+	return ret == -ENODEV || ret == -EOPNOTSUPP || ret == -EINVAL;
+}
+
+int nvme_ng_init_regions(void);
+void nvme_ng_exit_regions(void);
 struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 				      struct nvme_ng_device *device);
 void nvme_ng_free_view(struct nvme_ng_region *region, struct nvme_ng_view *view);

@@ -111,16 +111,16 @@ struct nvme_ng_map {
  * with NVME_NG_IOCTL_UNMAP, or for good when the controller is removed.  It
  * stays the same when the process unmaps the memory, forks or executes, and
  * over a reset of the controller.  Memory of the process counts towards
- * RLIMIT_MEMLOCK of its user.
+ * RLIMIT_MEMLOCK of its user and is part of VmPin of the process.
  *
  * Returns 0, or -1 with errno EFAULT (the structure or the memory cannot be
- * read or, without NVME_NG_MAP_READ_ONLY, written), EINVAL (a field that
- * cannot be, or a dma-buf with pieces that the controller cannot take), EBADF
- * (no such descriptor), ENOMEM (no memory, or beyond RLIMIT_MEMLOCK), EMFILE
- * (65535 regions), EOPNOTSUPP (the device cannot reach this memory without
- * copies, or is not a PCIe controller), ENODEV (the controller is gone), EAGAIN
- * (a multipath node has no usable path), EINTR, or what pinning the memory or
- * the exporter of the dma-buf fails with.
+ * read or, without NVME_NG_MAP_READ_ONLY, written, or is then that of a file
+ * that is written back), EINVAL (a field that cannot be, or a dma-buf with
+ * pieces that the controller cannot take), EBADF (no such descriptor), ENOMEM
+ * (no memory, or beyond RLIMIT_MEMLOCK), EMFILE (65535 regions), EOPNOTSUPP (the
+ * device cannot reach this memory without copies, or is not a PCIe controller),
+ * ENODEV (the controller is gone), EAGAIN (a multipath node has no usable path),
+ * EINTR, or what pinning the memory or the exporter of the dma-buf fails with.
  */
 #define NVME_NG_IOCTL_MAP	_IOWR('N', 0x61, struct nvme_ng_map)
 
@@ -131,7 +131,7 @@ struct nvme_ng_map {
  * more.  Those in flight go on; the memory is let go when they have completed,
  * which is before this returns if there are none.
  *
- * Returns 0, or -1 with errno EFAULT, ENOENT (no such region) or ENOMEM.
+ * Returns 0, or -1 with errno EFAULT or ENOENT (no such region).
  */
 #define NVME_NG_IOCTL_UNMAP	_IOW('N', 0x62, __u32)
 
