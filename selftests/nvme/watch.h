@@ -15,6 +15,7 @@ void nt_pins_mark(void);
 void nt_pins_back(void);
 void nt_pins_test(void);
 long nt_kernel_kb(void);
+unsigned long nt_pinned_kb(void);
 
 /* DMA outside of buffers, as the devices of the test bed count it. */
 __u32 nt_oob(int ctrl_fd);
