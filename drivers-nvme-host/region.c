@@ -10,8 +10,6 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
-#include <linux/dma-buf.h>
-#include <linux/dma-resv.h>
 #include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -29,8 +27,6 @@
 
 /* entries by which the second table is shifted, see nvme_ng_span_prps() */
 #define NVME_NG_PRP_SHIFT	(NVME_NG_PRPS / 2)
-
-NVME_NG_IMPORT_DMA_BUF;
 
 struct workqueue_struct *nvme_ng_wq;
 
@@ -140,11 +136,6 @@ static void nvme_ng_free_prps(struct nvme_ng_view *view, struct device *dev)
 	}
 }
 
-static enum dma_data_direction nvme_ng_view_dir(const struct nvme_ng_view *view)
-{
-	return view->read_only ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
-}
-
 /*
  * End all that the view has of the device, which &nvme_ng_device.mapping keeps;
  * the view is not on its list any more.
@@ -154,21 +145,11 @@ static void nvme_ng_unmap_device(struct nvme_ng_view *view)
 	struct device *dev = view->device->ctrl->dev;
 
 	nvme_ng_free_prps(view, dev);
-	if (view->attach) {
-		struct dma_buf *dmabuf = view->attach->dmabuf;
-
-		dma_resv_lock(dmabuf->resv, NULL);
-		dma_buf_unmap_attachment(view->attach, view->sgt,
-					 nvme_ng_view_dir(view));
-		dma_buf_unpin(view->attach);
-		dma_resv_unlock(dmabuf->resv);
-		dma_buf_detach(dmabuf, view->attach);
-		view->attach = NULL;
-		view->sgt = NULL;
-	} else {
+	if (view->attach)
+		nvme_ng_unmap_dmabuf(view);
+	else
 		dma_unmap_sgtable(dev, view->sgt, nvme_ng_view_dir(view),
 				  NVME_NG_REGION_ATTRS);
-	}
 }
 
 /**
@@ -254,7 +235,7 @@ static struct sg_table *nvme_ng_table_of(struct nvme_ng_region *region)
 }
 
 /* Would the kernel copy this memory, or have to keep caches coherent? */
-static bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt)
+bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt)
 {
 	struct scatterlist *sg;
 	bool copied = false;
@@ -323,54 +304,6 @@ static int nvme_ng_map_memory(struct nvme_ng_view *view,
 		return -EOPNOTSUPP;
 	}
 	return 0;
-}
-
-/* The memory is pinned where it is: nothing to be told. */
-static void nvme_ng_move_notify(struct dma_buf_attachment *attach)
-{
-}
-
-static const struct dma_buf_attach_ops nvme_ng_attach_ops = {
-	.allow_peer2peer	= true,
-	.NVME_NG_MOVE_NOTIFY	= nvme_ng_move_notify,
-};
-
-static int nvme_ng_map_dmabuf(struct nvme_ng_view *view,
-			      struct nvme_ng_region *region, struct device *dev)
-{
-	struct dma_buf *dmabuf = region->dmabuf;
-	struct dma_buf_attachment *attach;
-	int ret;
-
-	attach = dma_buf_dynamic_attach(dmabuf, dev, &nvme_ng_attach_ops, view);
-	if (IS_ERR(attach))
-		return PTR_ERR(attach);
-	dma_resv_lock(dmabuf->resv, NULL);
-	ret = dma_buf_pin(attach);
-	if (ret)
-		goto out_unlock;
-	view->sgt = dma_buf_map_attachment(attach, nvme_ng_view_dir(view));
-	if (IS_ERR_OR_NULL(view->sgt)) {
-		ret = view->sgt ? PTR_ERR(view->sgt) : -ENOMEM;
-		goto out_unpin;
-	}
-	if (nvme_ng_is_copied(dev, view->sgt)) {
-		ret = -EOPNOTSUPP;
-		goto out_unmap;
-	}
-	dma_resv_unlock(dmabuf->resv);
-	view->attach = attach;
-	return 0;
-
-out_unmap:
-	dma_buf_unmap_attachment(attach, view->sgt, nvme_ng_view_dir(view));
-out_unpin:
-	view->sgt = NULL;
-	dma_buf_unpin(attach);
-out_unlock:
-	dma_resv_unlock(dmabuf->resv);
-	dma_buf_detach(dmabuf, attach);
-	return ret;
 }
 
 /*
@@ -957,7 +890,7 @@ static void nvme_ng_free_region(struct nvme_ng_region *region)
 	if (region->user)
 		nvme_ng_uncharge(region);
 	if (region->dmabuf)
-		dma_buf_put(region->dmabuf);
+		nvme_ng_put_dmabuf(region);
 	kfree(region->epoch);
 	kfree(region);
 }
@@ -978,7 +911,6 @@ static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
 static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
 {
 	struct nvme_ng_region *region;
-	struct dma_buf *dmabuf;
 	int ret;
 
 	region = kzalloc_obj(*region, GFP_KERNEL_ACCOUNT);
@@ -990,23 +922,12 @@ static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
 	region->epoch = nvme_ng_new_epoch();
 	if (!region->epoch)
 		goto out_free;
-	if (m->flags & NVME_NG_MAP_DMABUF) {
-		dmabuf = dma_buf_get(m->dmabuf_fd);
-		ret = PTR_ERR_OR_ZERO(dmabuf);
-		if (ret)
-			goto out_free;
-		region->dmabuf = dmabuf;
-		region->offset = m->addr;
-		ret = -EINVAL;
-		if (m->len > dmabuf->size || m->addr > dmabuf->size - m->len)
-			goto out_free;
-	} else {
+	if (m->flags & NVME_NG_MAP_DMABUF)
+		ret = nvme_ng_get_dmabuf(region, m);
+	else
 		ret = nvme_ng_pin_memory(region, m->addr);
-		if (ret)
-			goto out_free;
-	}
-	return region;
-
+	if (!ret)
+		return region;
 out_free:
 	nvme_ng_free_region(region);
 	return ERR_PTR(ret);

@@ -420,8 +420,16 @@ static inline bool nvme_ng_error_lasts(int ret)
 	return ret == -ENODEV || ret == -EOPNOTSUPP || ret == -EINVAL;
 }
 
+/* What a device may do to the memory behind a view. */
+static inline enum dma_data_direction
+nvme_ng_view_dir(const struct nvme_ng_view *view)
+{
+	return view->read_only ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
+}
+
 int nvme_ng_init_regions(void);
 void nvme_ng_exit_regions(void);
+bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt);
 struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 				      struct nvme_ng_device *device);
 void nvme_ng_free_view(struct nvme_ng_region *region, struct nvme_ng_view *view);
@@ -430,6 +438,37 @@ struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 				      struct nvme_ns *ns);
 struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl);
 void nvme_ng_put_device(struct nvme_ng_device *device);
+
+/* dmabuf.c */
+#ifdef CONFIG_DMA_SHARED_BUFFER
+int nvme_ng_get_dmabuf(struct nvme_ng_region *region,
+		       const struct nvme_ng_map *m);
+void nvme_ng_put_dmabuf(struct nvme_ng_region *region);
+int nvme_ng_map_dmabuf(struct nvme_ng_view *view, struct nvme_ng_region *region,
+		       struct device *dev);
+void nvme_ng_unmap_dmabuf(struct nvme_ng_view *view);
+#else
+static inline int nvme_ng_get_dmabuf(struct nvme_ng_region *region,
+				     const struct nvme_ng_map *m)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void nvme_ng_put_dmabuf(struct nvme_ng_region *region)
+{
+}
+
+static inline int nvme_ng_map_dmabuf(struct nvme_ng_view *view,
+				     struct nvme_ng_region *region,
+				     struct device *dev)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void nvme_ng_unmap_dmabuf(struct nvme_ng_view *view)
+{
+}
+#endif
 
 #ifdef NVME_NG_FIXED
 /**
