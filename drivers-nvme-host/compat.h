@@ -64,6 +64,10 @@
 #define nvme_ng_need_sync		dma_need_sync
 #endif
 #define NVME_NG_MOVE_NOTIFY		move_notify
+
+/* who has operations has a dma-buf that does not move mapped both ways at once */
+#define nvme_ng_importer(dmabuf, read_only, ops) \
+	((read_only) && !dma_buf_is_dynamic(dmabuf) ? NULL : (ops))
 #define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS(DMA_BUF)
 #else
 #define NVME_NG_END_IO_ARGS	struct request *req, blk_status_t err, \
@@ -87,6 +91,7 @@
 #define nvme_ng_need_sync(dev, dma) \
 	(!dev_dma_skip_sync(dev) && dma_need_sync(dev, dma))
 #define NVME_NG_MOVE_NOTIFY		invalidate_mappings
+#define nvme_ng_importer(dmabuf, read_only, ops)	(ops)
 #define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS("DMA_BUF")
 #endif
 

@@ -28,7 +28,7 @@
 /* entries by which the second table is shifted, see nvme_ng_span_prps() */
 #define NVME_NG_PRP_SHIFT	(NVME_NG_PRPS / 2)
 
-struct workqueue_struct *nvme_ng_wq;
+static struct workqueue_struct *nvme_ng_wq;
 
 static void nvme_ng_epoch_work(struct work_struct *work);
 
@@ -111,6 +111,7 @@ void nvme_ng_add_device(struct nvme_ctrl *ctrl)
 	init_rwsem(&device->mapping);
 	mutex_init(&device->lock);
 	INIT_LIST_HEAD(&device->views);
+	INIT_LIST_HEAD(&device->attached);
 	INIT_LIST_HEAD(&device->queues);
 	if (xa_insert(&nvme_ng_devices, ctrl->instance, device, GFP_KERNEL))
 		kfree(device);
@@ -136,6 +137,11 @@ static void nvme_ng_free_prps(struct nvme_ng_view *view, struct device *dev)
 	}
 }
 
+static enum dma_data_direction nvme_ng_view_dir(const struct nvme_ng_view *view)
+{
+	return view->read_only ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
+}
+
 /*
  * End all that the view has of the device, which &nvme_ng_device.mapping keeps;
  * the view is not on its list any more.
@@ -145,7 +151,7 @@ static void nvme_ng_unmap_device(struct nvme_ng_view *view)
 	struct device *dev = view->device->ctrl->dev;
 
 	nvme_ng_free_prps(view, dev);
-	if (view->attach)
+	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) && view->attach)
 		nvme_ng_unmap_dmabuf(view);
 	else
 		dma_unmap_sgtable(dev, view->sgt, nvme_ng_view_dir(view),
@@ -172,6 +178,8 @@ void nvme_ng_remove_device(struct nvme_ctrl *ctrl)
 		nvme_ng_unmap_device(view);
 		cond_resched();
 	}
+	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER))
+		nvme_ng_remove_dmabufs(device);
 	up_write(&device->mapping);
 	nvme_ng_put_device(device);
 }
@@ -479,7 +487,7 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 				      struct nvme_ng_device *device)
 {
 	struct nvme_ctrl *ctrl = device->ctrl;
-	u64 skip = region->dmabuf ? region->offset : 0;
+	u64 skip = nvme_ng_is_dmabuf(region) ? region->offset : 0;
 	struct nvme_ng_survey survey = { };
 	struct nvme_ng_view *view;
 	int ret;
@@ -489,6 +497,7 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 		return ERR_PTR(-ENOMEM);
 	INIT_LIST_HEAD(&view->on_device);
 	view->device = device;
+	view->match = device;
 	kref_get(&device->ref);
 	view->len = region->len;
 	view->read_only = region->read_only;
@@ -501,8 +510,8 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 		goto out_unlock;
 	view->sgl = nvme_ctrl_sgl_supported(ctrl);
 	view->align = nvme_ng_align_mask(ctrl, view->sgl);
-	if (region->dmabuf)
-		ret = nvme_ng_map_dmabuf(view, region, ctrl->dev);
+	if (nvme_ng_is_dmabuf(region))
+		ret = nvme_ng_map_dmabuf(view, region);
 	else
 		ret = nvme_ng_map_memory(view, region, ctrl->dev);
 	if (ret)
@@ -521,6 +530,8 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 		ret = survey.gaps ? -EINVAL :
 			nvme_ng_make_prps(view, skip, ctrl->dev);
 out_unlock:
+	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) && view->attach)
+		nvme_ng_dmabuf_is_mapped(view);
 	up_read(&device->mapping);
 	if (!ret)
 		return view;
@@ -792,7 +803,14 @@ static unsigned long nvme_ng_memlock_limit(void)
 		rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 }
 
-static int nvme_ng_charge(struct nvme_ng_region *region, unsigned long pages)
+/**
+ * nvme_ng_charge - charge the current user for locked memory
+ * @locked: to remember it
+ * @pages: pages
+ *
+ * Return: 0, or -ENOMEM beyond RLIMIT_MEMLOCK.
+ */
+int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages)
 {
 	unsigned long limit = nvme_ng_memlock_limit();
 	struct user_struct *user = current_user();
@@ -802,21 +820,26 @@ static int nvme_ng_charge(struct nvme_ng_region *region, unsigned long pages)
 		if (pages > limit || old > limit - pages)
 			return -ENOMEM;
 	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old, old + pages));
-	region->user = get_uid(user);
-	region->locked = pages;
+	locked->user = get_uid(user);
+	locked->pages = pages;
 	/* given back there, by whom it may be, so the mm must not end before */
 	mmgrab(current->mm);
-	region->mm = current->mm;
-	atomic64_add(pages, &region->mm->pinned_vm);
+	locked->mm = current->mm;
+	atomic64_add(pages, &locked->mm->pinned_vm);
 	return 0;
 }
 
-static void nvme_ng_uncharge(struct nvme_ng_region *region)
+/**
+ * nvme_ng_uncharge - undo nvme_ng_charge()
+ * @locked: the same; by any process
+ */
+void nvme_ng_uncharge(struct nvme_ng_locked *locked)
 {
-	atomic64_sub(region->locked, &region->mm->pinned_vm);
-	mmdrop(region->mm);
-	atomic_long_sub(region->locked, &region->user->locked_vm);
-	free_uid(region->user);
+	atomic64_sub(locked->pages, &locked->mm->pinned_vm);
+	mmdrop(locked->mm);
+	atomic_long_sub(locked->pages, &locked->user->locked_vm);
+	free_uid(locked->user);
+	locked->user = NULL;
 }
 
 static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
@@ -830,7 +853,7 @@ static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 	if (!access_ok(u64_to_user_ptr(addr), left))
 		return -EFAULT;
 	pages = DIV_ROUND_UP(offset + left, PAGE_SIZE);
-	ret = nvme_ng_charge(region, pages);
+	ret = nvme_ng_charge(&region->locked, pages);
 	if (ret)
 		return ret;
 
@@ -887,15 +910,26 @@ static void nvme_ng_free_region(struct nvme_ng_region *region)
 		}
 		sg_free_append_table(&region->mem);
 	}
-	if (region->user)
-		nvme_ng_uncharge(region);
-	if (region->dmabuf)
+	if (region->locked.user)
+		nvme_ng_uncharge(&region->locked);
+	if (nvme_ng_is_dmabuf(region))
 		nvme_ng_put_dmabuf(region);
 	kfree(region->epoch);
 	kfree(region);
 }
 
-static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
+/* What an epoch lets go of. */
+static void nvme_ng_free_dead_region(struct nvme_ng_dead *dead)
+{
+	nvme_ng_free_region(container_of(dead, struct nvme_ng_region, dead));
+}
+
+/**
+ * nvme_ng_new_epoch - allocate an epoch to come
+ *
+ * Return: for nvme_ng_retire() or kfree(), or NULL.
+ */
+struct nvme_ng_epoch *nvme_ng_new_epoch(void)
 {
 	struct nvme_ng_epoch *epoch;
 
@@ -908,7 +942,8 @@ static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
 	return epoch;
 }
 
-static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
+static struct nvme_ng_region *nvme_ng_new_region(struct nvme_ng_open *open,
+						 const struct nvme_ng_map *m)
 {
 	struct nvme_ng_region *region;
 	int ret;
@@ -918,12 +953,14 @@ static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
 		return ERR_PTR(-ENOMEM);
 	region->len = m->len;
 	region->read_only = m->flags & NVME_NG_MAP_READ_ONLY;
+	region->dead.free = nvme_ng_free_dead_region;
 	ret = -ENOMEM;
 	region->epoch = nvme_ng_new_epoch();
 	if (!region->epoch)
 		goto out_free;
 	if (m->flags & NVME_NG_MAP_DMABUF)
-		ret = nvme_ng_get_dmabuf(region, m);
+		ret = IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) ?
+			nvme_ng_get_dmabuf(region, open, m) : -EOPNOTSUPP;
 	else
 		ret = nvme_ng_pin_memory(region, m->addr);
 	if (!ret)
@@ -935,24 +972,93 @@ out_free:
 
 /* Epochs */
 
-/* All commands of the epoch, and of those before, have completed. */
-static void nvme_ng_end_epoch(struct nvme_ng_epoch *epoch)
+/*
+ * All commands of the epoch, and of those before, have completed.  What waits
+ * for that is told in any context: an exporter may hold what letting go of
+ * something needs.
+ *
+ * Return: the last epoch that has ended, with all that is to be let go of.
+ */
+static struct nvme_ng_epoch *nvme_ng_end_epoch(struct nvme_ng_epoch *epoch)
 {
-	struct nvme_ng_region *region, *tmp;
 	struct nvme_ng_epoch *next;
+	struct nvme_ng_dead *dead;
 
-	do {
-		list_for_each_entry_safe(region, tmp, &epoch->dead, dead)
-			nvme_ng_free_region(region);
+	for (;;) {
+		list_for_each_entry(dead, &epoch->dead, list) {
+			if (!dead->ended)
+				break;
+			dead->ended(dead);
+		}
 		next = epoch->next;
+		if (!next || !refcount_dec_and_test(&next->ref))
+			return epoch;
+		list_splice_tail(&epoch->dead, &next->dead);
 		kfree_rcu(epoch, rcu);
 		epoch = next;
-	} while (epoch && refcount_dec_and_test(&epoch->ref));
+	}
+}
+
+static void nvme_ng_free_epoch(struct nvme_ng_epoch *epoch)
+{
+	struct nvme_ng_dead *dead, *tmp;
+
+	list_for_each_entry_safe(dead, tmp, &epoch->dead, list)
+		dead->free(dead);
+	kfree_rcu(epoch, rcu);
 }
 
 static void nvme_ng_epoch_work(struct work_struct *work)
 {
-	nvme_ng_end_epoch(container_of(work, struct nvme_ng_epoch, work));
+	nvme_ng_free_epoch(container_of(work, struct nvme_ng_epoch, work));
+}
+
+/**
+ * nvme_ng_leave_last - the last one leaves an epoch
+ * @epoch: has no reference
+ *
+ * Any context.
+ */
+void nvme_ng_leave_last(struct nvme_ng_epoch *epoch)
+{
+	epoch = nvme_ng_end_epoch(epoch);
+	queue_work(nvme_ng_wq, &epoch->work);
+}
+
+/**
+ * nvme_ng_retire - end something with the commands of now and before
+ * @open: the file
+ * @epoch: the epoch that begins
+ * @dead: nobody finds it any more
+ *
+ * Does not sleep.
+ *
+ * Return: the epoch before, of which the caller has to drop the reference with
+ * nvme_ng_leave(); or NULL if the file is being closed: no command is in
+ * flight, and nothing was done.
+ */
+struct nvme_ng_epoch *nvme_ng_retire(struct nvme_ng_open *open,
+				     struct nvme_ng_epoch *epoch,
+				     struct nvme_ng_dead *dead)
+{
+	struct nvme_ng_epoch *old;
+
+	spin_lock(&open->epoch_lock);
+	old = open->epoch;
+	if (old) {
+		/* those to be told are first */
+		if (dead->ended)
+			list_add(&dead->list, &old->dead);
+		else
+			list_add_tail(&dead->list, &old->dead);
+		/* the one more is of the old epoch */
+		refcount_inc(&epoch->ref);
+		old->next = epoch;
+		/* a command that enters the new epoch does not find it */
+		smp_store_release(&open->epoch, epoch);
+	}
+	spin_unlock(&open->epoch_lock);
+	return old;
 }
 
 /* Open files */
@@ -969,30 +1075,50 @@ static void nvme_ng_free_path(struct nvme_ng_path *path)
 	kfree(path);
 }
 
+static void nvme_ng_free_open_memory(struct kref *ref)
+{
+	kfree(container_of(ref, struct nvme_ng_open, ref));
+}
+
+/**
+ * nvme_ng_put_open - drop a reference
+ * @open: may be freed
+ */
+void nvme_ng_put_open(struct nvme_ng_open *open)
+{
+	kref_put(&open->ref, nvme_ng_free_open_memory);
+}
+
 static void nvme_ng_free_open(struct nvme_ng_open *open)
 {
 	struct nvme_ng_path *path, *next;
 	struct nvme_ng_epoch *epoch;
 	struct nvme_ng_table *table;
 	unsigned int i;
+	LIST_HEAD(dead);
 
-	epoch = open->epoch;
 	table = rcu_dereference_protected(open->table, 1);
 	for (i = 0; table && i < table->nr; i++) {
 		struct nvme_ng_region *region =
 			rcu_dereference_protected(table->region[i], 1);
 
 		if (region)
-			list_add(&region->dead, &epoch->dead);
+			list_add(&region->dead.list, &dead);
 	}
+	spin_lock(&open->epoch_lock);
+	epoch = open->epoch;
+	open->epoch = NULL;
+	if (epoch)
+		list_splice_tail(&dead, &epoch->dead);
+	spin_unlock(&open->epoch_lock);
 	if (epoch && refcount_dec_and_test(&epoch->ref))
-		nvme_ng_end_epoch(epoch);
+		nvme_ng_free_epoch(nvme_ng_end_epoch(epoch));
 	for (path = rcu_dereference_protected(open->paths, 1); path; path = next) {
 		next = rcu_dereference_protected(path->next, 1);
 		nvme_ng_free_path(path);
 	}
 	kvfree(table);
-	kfree(open);
+	nvme_ng_put_open(open);
 }
 
 /**
@@ -1036,7 +1162,10 @@ struct nvme_ng_open *nvme_ng_get_open(struct file *file)
 	open = kzalloc_obj(*open, GFP_KERNEL_ACCOUNT);
 	if (!open)
 		return NULL;
+	kref_init(&open->ref);
 	mutex_init(&open->lock);
+	spin_lock_init(&open->epoch_lock);
+	INIT_LIST_HEAD(&open->attached);
 	open->write = file->f_mode & FMODE_WRITE;
 	table = kvzalloc(struct_size(table, region, 8), GFP_KERNEL_ACCOUNT);
 	epoch = nvme_ng_new_epoch();
@@ -1167,6 +1296,10 @@ struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 			rcu_dereference_protected(table->region[i], 1);
 
 		ret = region ? nvme_ng_add_view(region, path->device) : 0;
+		/* nobody may wait for that here */
+		if (!ret && region && nvme_ng_is_dmabuf(region) &&
+		    !nvme_ng_dmabuf_is_ready(region))
+			ret = -EAGAIN;
 		if (ret && !nvme_ng_error_lasts(ret)) {
 			nvme_ng_free_path(path);
 			path = ERR_PTR(ret);
@@ -1243,6 +1376,8 @@ static int nvme_ng_publish(struct nvme_ng_open *open,
 			break;
 		nvme_ng_unlock_open(open, noio);
 		ret = nvme_ng_map_paths(region, first, mapped, wanted);
+		if (!ret && nvme_ng_is_dmabuf(region))
+			ret = nvme_ng_wait_dmabuf(region);
 		if (ret)
 			return ret;
 		mapped = first;
@@ -1284,16 +1419,10 @@ static int nvme_ng_withdraw(struct nvme_ng_open *open, u32 handle,
 	open->next = min(open->next, handle);
 	epoch = region->epoch;
 	region->epoch = NULL;
-	old = open->epoch;
-	list_add(&region->dead, &old->dead);
-	/* the one more is of the old epoch */
-	refcount_inc(&epoch->ref);
-	old->next = epoch;
-	/* a command that enters the new epoch does not find the region */
-	smp_store_release(&open->epoch, epoch);
+	old = nvme_ng_retire(open, epoch, &region->dead);
 	mutex_unlock(&open->lock);
 	if (refcount_dec_and_test(&old->ref))
-		nvme_ng_end_epoch(old);
+		nvme_ng_free_epoch(nvme_ng_end_epoch(old));
 	return 0;
 
 out_unlock:
@@ -1338,7 +1467,7 @@ int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg)
 	path = nvme_ng_get_path(open, ns);
 	if (IS_ERR(path))
 		return PTR_ERR(path);
-	region = nvme_ng_new_region(&m);
+	region = nvme_ng_new_region(open, &m);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 	ret = nvme_ng_publish(open, region, path, &m.region, &m.granule);
