@@ -120,10 +120,10 @@ struct nvme_ng_map {
  *
  * Returns 0, or -1 with errno EFAULT (the structure or the memory cannot be
  * read or, without NVME_NG_MAP_READ_ONLY, written, or is then that of a file
- * that is written back), EINVAL (a field that cannot be, or a
- * dma-buf with pieces that the controller cannot take), EBADF (no such
- * descriptor), EACCES (a dma-buf that is not open for writing), ENOMEM (no
- * memory, or beyond RLIMIT_MEMLOCK), EMFILE (65535 regions), EOPNOTSUPP (the
+ * that is written back), EINVAL (a field that cannot be, or a dma-buf with
+ * pieces that the controller cannot take), EBADF (no such descriptor), EACCES
+ * (a dma-buf that is not open for writing), ENOMEM (no memory, or beyond
+ * RLIMIT_MEMLOCK), EMFILE (65535 regions), EOPNOTSUPP (the
  * device cannot reach this memory without copies, or is not a PCIe controller),
  * ENODEV (the controller is gone, or the exporter has taken the dma-buf back),
  * EAGAIN (a multipath node has no usable path), EINTR, or what pinning the
