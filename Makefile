@@ -33,6 +33,7 @@ modules:  ## our modules: KERNEL=6.1, 6.12, 7.3; KDIR= KSRC= for any; else all t
 selftests: setup ## the selftests, in build/selftests
 	qemu/in-root $(MAKE) -s -j2 -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
 	qemu/in-root $(CC) -O2 -Wall -Wextra -Iuapi Documentation/examples/ng-read.c -luring -o build/selftests/ng-read
+	qemu/build-exporter $(BASES)
 
 deb: setup ## Debian package of the modules for dkms
 	packaging/deb

@@ -66,7 +66,7 @@ static int nvme_ng_table_grow(struct nvme_ng_cursor *at)
 	/* only what is not of user memory comes in less than pages */
 	at->room = max(pages, 2 * at->room);
 	/* one array whatever its size: the device does not look at it */
-	sg = kvmalloc_array(at->room, sizeof(*sg), GFP_KERNEL);
+	sg = kvmalloc_array(at->room, sizeof(*sg), GFP_KERNEL_ACCOUNT);
 	if (!sg)
 		return -ENOMEM;
 	memcpy(sg, buf->user, buf->nr_user * sizeof(*sg));
@@ -246,14 +246,15 @@ static int nvme_ng_bounce(struct nvme_ng_buf *buf, bool contig)
 	struct scatterlist *sg;
 
 	if (contig)
-		buf->bounce = kzalloc(buf->dev_len, GFP_KERNEL);
+		buf->bounce = kzalloc(buf->dev_len, GFP_KERNEL_ACCOUNT);
 	else
-		buf->bounce = vzalloc(buf->dev_len);
+		buf->bounce = __vmalloc(buf->dev_len,
+					GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!buf->bounce)
 		return -ENOMEM;
 
 	/* @few are of the user already */
-	sg = kvmalloc_array(nr, sizeof(*sg), GFP_KERNEL);
+	sg = kvmalloc_array(nr, sizeof(*sg), GFP_KERNEL_ACCOUNT);
 	if (!sg) {
 		kvfree(buf->bounce);
 		buf->bounce = NULL;
@@ -570,6 +571,28 @@ static int nvme_ng_sgl(struct nvme_ng_buf *buf, struct device *dev,
 	return 0;
 }
 
+/*
+ * The first list of @nr PRP entries, which may begin anywhere in a page.  Some
+ * controllers (NVME_QUIRK_DMAPOOL_ALIGN_512) take what is in the last slot of a
+ * page for the address of more entries whatever follows.  So no list has an
+ * entry there: it has room for one more, and begins one slot late if otherwise
+ * its last page would be full.
+ */
+static __le64 *nvme_ng_first_prps(struct device *dev, u32 nr, __le64 *prp2,
+				  unsigned int *slot,
+				  struct nvme_ng_list *lists)
+{
+	struct nvme_ng_list *l;
+
+	l = nvme_ng_new_list(dev, (nr + 1) * sizeof(*prp2), lists);
+	if (!l)
+		return NULL;
+	*slot = nr > NVME_NG_LIST_PRPS - 1 &&
+		nr % (NVME_NG_LIST_PRPS - 1) == 1;
+	*prp2 = cpu_to_le64(l->dma + *slot * sizeof(*prp2));
+	return (__le64 *)l->desc + *slot;
+}
+
 /* NVM Express Base specification, Physical Region Page Entry and List */
 static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 		       struct nvme_command *cmd, struct nvme_ng_list *lists)
@@ -582,8 +605,14 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 	unsigned int i = 0;
 
 	cmd->common.dptr.prp1 = cpu_to_le64(addr);
-	if (left > step && left - step > NVME_CTRL_PAGE_SIZE)
-		i = NVME_NG_LIST_PRPS;	/* prp2 is a list */
+	if (left > step && left - step > NVME_CTRL_PAGE_SIZE) {
+		/* prp2 is a list */
+		slot = nvme_ng_first_prps(dev, DIV_ROUND_UP(left - step,
+							    NVME_CTRL_PAGE_SIZE),
+					  slot, &i, lists);
+		if (!slot)
+			return -ENOMEM;
+	}
 	while (left > step) {
 		left -= step;
 		addr += step;
@@ -595,13 +624,11 @@ static int nvme_ng_prp(struct nvme_ng_buf *buf, struct device *dev, u32 left,
 		}
 		step = NVME_CTRL_PAGE_SIZE;
 
-		/* the last slot is an entry only if nothing follows it */
-		if (i == NVME_NG_LIST_PRPS ||
-		    (i == NVME_NG_LIST_PRPS - 1 && left > step)) {
+		/* the last slot has the next page, which begins at its start */
+		if (i == NVME_NG_LIST_PRPS - 1) {
 			struct nvme_ng_list *l;
 
-			l = nvme_ng_new_list(dev, DIV_ROUND_UP(left, NVME_CTRL_PAGE_SIZE) *
-					     sizeof(*slot), lists);
+			l = nvme_ng_new_list(dev, NVME_NG_LIST_BYTES, lists);
 			if (!l)
 				return -ENOMEM;
 			*slot = cpu_to_le64(l->dma);

@@ -11,6 +11,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/slab.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#include <linux/backing-dev.h>
 #include <linux/dma-map-ops.h>
 #include <linux/io_uring.h>
 #include <linux/io_uring_types.h>
@@ -58,11 +59,15 @@
 #define nvme_ng_poll_flags			IO_URING_F_UNLOCKED
 #define nvme_ng_ring(ioucmd)		(cmd_to_io_kiocb(ioucmd)->ctx)
 #define NVME_NG_OVERLAP			0
-#define NVME_NG_REGION_ATTRS		DMA_ATTR_NO_WARN
+#define NVME_NG_REGION_ATTRS	(DMA_ATTR_NO_WARN | DMA_ATTR_SKIP_CPU_SYNC)
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 #define nvme_ng_need_sync		dma_need_sync
 #endif
 #define NVME_NG_MOVE_NOTIFY		move_notify
+
+/* who has operations has a dma-buf that does not move mapped both ways at once */
+#define nvme_ng_importer(dmabuf, read_only, ops) \
+	((read_only) && !dma_buf_is_dynamic(dmabuf) ? NULL : (ops))
 #define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS(DMA_BUF)
 #else
 #define NVME_NG_END_IO_ARGS	struct request *req, blk_status_t err, \
@@ -80,11 +85,13 @@
 /* programs read into the same memory many times, which is not a driver's leak */
 #define NVME_NG_OVERLAP			DMA_ATTR_DEBUGGING_IGNORE_CACHELINES
 #define NVME_NG_REGION_ATTRS \
-	(DMA_ATTR_NO_WARN | DMA_ATTR_DEBUGGING_IGNORE_CACHELINES)
+	(DMA_ATTR_NO_WARN | DMA_ATTR_SKIP_CPU_SYNC | \
+	 DMA_ATTR_DEBUGGING_IGNORE_CACHELINES)
 /* a kernel that debugs DMA would not say so of any memory behind an IOMMU */
 #define nvme_ng_need_sync(dev, dma) \
 	(!dev_dma_skip_sync(dev) && dma_need_sync(dev, dma))
 #define NVME_NG_MOVE_NOTIFY		invalidate_mappings
+#define nvme_ng_importer(dmabuf, read_only, ops)	(ops)
 #define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS("DMA_BUF")
 #endif
 
@@ -105,25 +112,41 @@ static inline bool nvme_ng_need_sync(struct device *dev, dma_addr_t dma)
 /*
  * A pin for reading leaves private memory that nobody has written to yet with a
  * page of others: what the program writes later would be somewhere else.  It is
- * pinned for writing, by force, once it is known that it may be read.  Only
- * shared memory that the program may not write to remains pinned for reading,
- * page by page because what follows may be private.
+ * pinned for writing, by force, once it is known that it may be read.
+ *
+ * A file system that writes memory back would have to be told of each write to
+ * it: later kernels refuse to pin that for long and for writing.
+ *
+ * Only such memory, and shared memory that the program may not write to, is
+ * pinned for reading, page by page because what follows may be private.
  */
 static inline int nvme_ng_pin_longterm(unsigned long addr, int nr, bool write,
 				       struct page **page)
 {
-	int ret;
+	unsigned int flags = FOLL_LONGTERM | FOLL_WRITE;
+	struct address_space *mapping;
+	bool refuse = false;
+	int i, ret;
 
-	if (write)
-		return pin_user_pages_fast(addr, nr, FOLL_LONGTERM | FOLL_WRITE,
-					   page);
-	ret = pin_user_pages_fast(addr, nr, FOLL_LONGTERM, page);
-	if (ret <= 0)
-		return ret;
-	unpin_user_pages(page, ret);
-	ret = pin_user_pages_fast(addr, ret,
-				  FOLL_LONGTERM | FOLL_WRITE | FOLL_FORCE, page);
-	if (ret != -EFAULT)
+	if (!write) {
+		nr = pin_user_pages_fast(addr, nr, FOLL_LONGTERM, page);
+		if (nr <= 0)
+			return nr;
+		unpin_user_pages(page, nr);
+		flags |= FOLL_FORCE;
+	}
+	ret = pin_user_pages_fast(addr, nr, flags, page);
+	rcu_read_lock();
+	for (i = 0; i < ret && !refuse; i++) {
+		mapping = page_mapping(page[i]);
+		refuse = mapping && mapping_can_writeback(mapping);
+	}
+	rcu_read_unlock();
+	if (refuse) {
+		unpin_user_pages(page, ret);
+		ret = -EFAULT;
+	}
+	if (write || ret != -EFAULT)
 		return ret;
 	return pin_user_pages_fast(addr, 1, FOLL_LONGTERM, page);
 }

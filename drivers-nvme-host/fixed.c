@@ -33,19 +33,22 @@ static unsigned int nvme_ng_fixed_pieces(struct scatterlist *sg,
 
 	for (i = 0; i < nr; i++, bv++) {
 		phys_addr_t at = page_to_phys(bv->bv_page) + bv->bv_offset;
-		bool more = i && at == end &&
-			end - start + bv->bv_len <= UINT_MAX;
+		u32 n, left = bv->bv_len;
 
-		if (!more) {
-			if (sg && i)
-				sg = sg_next(sg);
-			start = at;
-			pieces++;
+		for (; left; left -= n, at += n) {
+			n = min_t(u32, left, NVME_NG_MAX_SEGMENT);
+			if (!pieces || at != end ||
+			    end - start + n > NVME_NG_MAX_SEGMENT) {
+				if (sg && pieces)
+					sg = sg_next(sg);
+				start = at;
+				pieces++;
+			}
+			end = at + n;
+			if (sg)
+				sg_set_page(sg, pfn_to_page(PHYS_PFN(start)),
+					    end - start, offset_in_page(start));
 		}
-		end = at + bv->bv_len;
-		if (sg)
-			sg_set_page(sg, pfn_to_page(PHYS_PFN(start)),
-				    end - start, offset_in_page(start));
 		if (!(i % 4096))
 			cond_resched();
 	}
@@ -72,7 +75,8 @@ static int nvme_ng_keep_fixed(struct nvme_ng_device *device,
 
 	bv = io_uring_cmd_buf_bvecs(ioucmd, &nr);
 	ret = sg_alloc_table(&f->region.mem.sgt,
-			     nvme_ng_fixed_pieces(NULL, bv, nr), GFP_KERNEL);
+			     nvme_ng_fixed_pieces(NULL, bv, nr),
+			     GFP_KERNEL_ACCOUNT);
 	if (ret)
 		goto out_release;
 	nvme_ng_fixed_pieces(f->region.mem.sgt.sgl, bv, nr);
@@ -82,7 +86,8 @@ static int nvme_ng_keep_fixed(struct nvme_ng_device *device,
 	if (IS_ERR(f->view)) {
 		ret = PTR_ERR(f->view);
 		f->view = NULL;
-		if (ret == -ENODEV)
+		/* only what lasts is worth to be kept */
+		if (ret == -ENODEV || !nvme_ng_error_lasts(ret))
 			goto out_release;
 	}
 	ret = io_uring_cmd_add_buf_user(ioucmd, &f->user);

@@ -187,6 +187,13 @@ static inline void nvme_ng_buf_init(struct nvme_ng_buf *buf,
 	buf->nr_few = nr_few;
 }
 
+/* May nvme_ng_buf_release() sleep?  It unpins, copies, or frees a large table. */
+static inline bool nvme_ng_buf_sleeps(const struct nvme_ng_buf *buf)
+{
+	return (buf->pinned && buf->nr_user) || buf->bounce ||
+		(buf->user != buf->few && is_vmalloc_addr(buf->user));
+}
+
 /* Pin pages of the current process: how many, at least 1, or an errno. */
 static inline int nvme_ng_pin_pages(const void __user *addr, int nr,
 				    enum dma_data_direction dir,

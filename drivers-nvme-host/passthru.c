@@ -70,12 +70,20 @@ static void nvme_ng_cmd_construct(void *nc)
  */
 int nvme_ng_init(void)
 {
+	int ret;
+
 	nvme_ng_cmds = kmem_cache_create_usercopy("nvme_ng_cmd",
-						  sizeof(struct nvme_ng_cmd), 0, 0,
+						  sizeof(struct nvme_ng_cmd), 0,
+						  SLAB_ACCOUNT,
 						  offsetof(struct nvme_ng_cmd, few_iov),
 						  sizeof_field(struct nvme_ng_cmd, few_iov),
 						  nvme_ng_cmd_construct);
-	return nvme_ng_cmds ? 0 : -ENOMEM;
+	if (!nvme_ng_cmds)
+		return -ENOMEM;
+	ret = nvme_ng_init_regions();
+	if (ret)
+		kmem_cache_destroy(nvme_ng_cmds);
+	return ret;
 }
 
 /**
@@ -85,6 +93,7 @@ int nvme_ng_init(void)
  */
 void nvme_ng_exit(void)
 {
+	nvme_ng_exit_regions();
 	kmem_cache_destroy(nvme_ng_cmds);
 }
 
@@ -770,8 +779,8 @@ static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
 
 	if (pdu->data != NVME_NG_BUFFERS)
 		return pdu->data == NVME_NG_PINNED;
-	return (nc->data.pinned && nc->data.nr_user) || nc->data.bounce ||
-		(nc->meta.pinned && nc->meta.nr_user) || nc->meta.bounce;
+	return nvme_ng_buf_sleeps(&nc->data) ||
+		(nc->meta.len && nvme_ng_buf_sleeps(&nc->meta));
 }
 
 static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)

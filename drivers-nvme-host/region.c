@@ -10,10 +10,9 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
-#include <linux/dma-buf.h>
-#include <linux/dma-resv.h>
 #include <linux/file.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/xarray.h>
@@ -29,9 +28,31 @@
 /* entries by which the second table is shifted, see nvme_ng_span_prps() */
 #define NVME_NG_PRP_SHIFT	(NVME_NG_PRPS / 2)
 
-NVME_NG_IMPORT_DMA_BUF;
+static struct workqueue_struct *nvme_ng_wq;
 
 static void nvme_ng_epoch_work(struct work_struct *work);
+
+/**
+ * nvme_ng_init_regions - allocate what all regions share
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int nvme_ng_init_regions(void)
+{
+	/* its work waits for memory: nvme_wq is there to get some */
+	nvme_ng_wq = alloc_workqueue("nvme-ng-wq", WQ_UNBOUND, 0);
+	return nvme_ng_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * nvme_ng_exit_regions - free it again
+ *
+ * There is no open file; what these have left behind is let go of.
+ */
+void nvme_ng_exit_regions(void)
+{
+	destroy_workqueue(nvme_ng_wq);
+}
 
 /* Devices */
 
@@ -87,8 +108,10 @@ void nvme_ng_add_device(struct nvme_ctrl *ctrl)
 		return;
 	kref_init(&device->ref);
 	device->ctrl = ctrl;
+	init_rwsem(&device->mapping);
 	mutex_init(&device->lock);
 	INIT_LIST_HEAD(&device->views);
+	INIT_LIST_HEAD(&device->attached);
 	INIT_LIST_HEAD(&device->queues);
 	if (xa_insert(&nvme_ng_devices, ctrl->instance, device, GFP_KERNEL))
 		kfree(device);
@@ -108,6 +131,7 @@ static void nvme_ng_free_prps(struct nvme_ng_view *view, struct device *dev)
 			dma_unmap_single(dev, prps->page[i].dma,
 					 NVME_CTRL_PAGE_SIZE, DMA_TO_DEVICE);
 			kfree(prps->page[i].entry);
+			cond_resched();
 		}
 		kvfree(prps);
 	}
@@ -118,27 +142,20 @@ static enum dma_data_direction nvme_ng_view_dir(const struct nvme_ng_view *view)
 	return view->read_only ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
 }
 
-/* End all that the view has of the device; &nvme_ng_device.lock is held. */
+/*
+ * End all that the view has of the device, which &nvme_ng_device.mapping keeps;
+ * the view is not on its list any more.
+ */
 static void nvme_ng_unmap_device(struct nvme_ng_view *view)
 {
 	struct device *dev = view->device->ctrl->dev;
 
-	list_del_init(&view->on_device);
 	nvme_ng_free_prps(view, dev);
-	if (view->attach) {
-		struct dma_buf *dmabuf = view->attach->dmabuf;
-
-		dma_resv_lock(dmabuf->resv, NULL);
-		dma_buf_unmap_attachment(view->attach, view->sgt,
-					 nvme_ng_view_dir(view));
-		dma_buf_unpin(view->attach);
-		dma_resv_unlock(dmabuf->resv);
-		dma_buf_detach(dmabuf, view->attach);
-		view->attach = NULL;
-		view->sgt = NULL;
-	} else {
-		dma_unmap_sgtable(dev, view->sgt, nvme_ng_view_dir(view), 0);
-	}
+	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) && view->attach)
+		nvme_ng_unmap_dmabuf(view);
+	else
+		dma_unmap_sgtable(dev, view->sgt, nvme_ng_view_dir(view),
+				  NVME_NG_REGION_ATTRS);
 }
 
 /**
@@ -153,11 +170,17 @@ void nvme_ng_remove_device(struct nvme_ctrl *ctrl)
 	device = xa_erase(&nvme_ng_devices, ctrl->instance);
 	if (!device)
 		return;
-	mutex_lock(&device->lock);
+	/* who maps has all that a program can keep it waiting for already */
+	down_write(&device->mapping);
 	device->gone = true;
-	list_for_each_entry_safe(view, next, &device->views, on_device)
+	list_for_each_entry_safe(view, next, &device->views, on_device) {
+		list_del_init(&view->on_device);
 		nvme_ng_unmap_device(view);
-	mutex_unlock(&device->lock);
+		cond_resched();
+	}
+	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER))
+		nvme_ng_remove_dmabufs(device);
+	up_write(&device->mapping);
 	nvme_ng_put_device(device);
 }
 EXPORT_SYMBOL_GPL(nvme_ng_remove_device);
@@ -173,15 +196,22 @@ EXPORT_SYMBOL_GPL(nvme_ng_remove_device);
  */
 void nvme_ng_free_view(struct nvme_ng_region *region, struct nvme_ng_view *view)
 {
-	mutex_lock(&view->device->lock);
-	if (!list_empty(&view->on_device))
+	struct nvme_ng_device *device = view->device;
+	bool mapped;
+
+	down_read(&device->mapping);
+	mutex_lock(&device->lock);
+	mapped = !list_empty(&view->on_device);
+	list_del_init(&view->on_device);
+	mutex_unlock(&device->lock);
+	if (mapped)
 		nvme_ng_unmap_device(view);
-	mutex_unlock(&view->device->lock);
+	up_read(&device->mapping);
 	if (view->sgt && view->sgt != &region->mem.sgt) {
 		sg_free_table(view->sgt);
 		kfree(view->sgt);
 	}
-	nvme_ng_put_device(view->device);
+	nvme_ng_put_device(device);
 	kfree(view);
 }
 
@@ -196,10 +226,11 @@ static struct sg_table *nvme_ng_table_of(struct nvme_ng_region *region)
 		region->mem_used = true;
 		return &region->mem.sgt;
 	}
-	sgt = kmalloc_obj(*sgt);
+	sgt = kzalloc_obj(*sgt, GFP_KERNEL_ACCOUNT);
 	if (!sgt)
 		return NULL;
-	if (sg_alloc_table(sgt, region->mem.sgt.orig_nents, GFP_KERNEL)) {
+	if (sg_alloc_table(sgt, region->mem.sgt.orig_nents,
+			   GFP_KERNEL_ACCOUNT)) {
 		kfree(sgt);
 		return NULL;
 	}
@@ -212,7 +243,7 @@ static struct sg_table *nvme_ng_table_of(struct nvme_ng_region *region)
 }
 
 /* Would the kernel copy this memory, or have to keep caches coherent? */
-static bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt)
+bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt)
 {
 	struct scatterlist *sg;
 	bool copied = false;
@@ -226,25 +257,50 @@ static bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt)
 	return copied;
 }
 
+/*
+ * Does the device reach memory without copies?  This is tried with a page of
+ * the kernel's own, before a region fills what there is for copies.
+ */
+static int nvme_ng_try_device(struct device *dev)
+{
+	struct page *page;
+	dma_addr_t dma;
+	int ret = 0;
+
+	/* the program's memory may be where the device does not reach */
+	if (dma_addressing_limited(dev))
+		return -EOPNOTSUPP;
+	page = alloc_page(GFP_KERNEL);
+	if (!page)
+		return -ENOMEM;
+	dma = dma_map_page_attrs(dev, page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL,
+				 NVME_NG_REGION_ATTRS);
+	if (dma_mapping_error(dev, dma)) {
+		ret = -EOPNOTSUPP;
+	} else {
+		if (nvme_ng_need_sync(dev, dma))
+			ret = -EOPNOTSUPP;
+		dma_unmap_page_attrs(dev, dma, PAGE_SIZE, DMA_BIDIRECTIONAL,
+				     NVME_NG_REGION_ATTRS);
+	}
+	__free_page(page);
+	return ret;
+}
+
+/*
+ * The attributes say that nothing is to be copied or made coherent, when it is
+ * mapped nor later: what needs it is refused, and unmapping such memory would
+ * undo what CPU and device wrote to it meanwhile.
+ */
 static int nvme_ng_map_memory(struct nvme_ng_view *view,
 			      struct nvme_ng_region *region, struct device *dev)
 {
 	enum dma_data_direction dir = nvme_ng_view_dir(view);
-	struct page *first = sg_page(region->mem.sgt.sgl);
-	dma_addr_t probe;
-	bool copied;
 	int ret;
 
-	/* one page, before many fill what there is for copies */
-	probe = dma_map_page_attrs(dev, first, 0, PAGE_SIZE, dir,
-				   NVME_NG_OVERLAP);
-	if (dma_mapping_error(dev, probe))
-		return -EOPNOTSUPP;
-	copied = nvme_ng_need_sync(dev, probe);
-	dma_unmap_page(dev, probe, PAGE_SIZE, dir);
-	if (copied)
-		return -EOPNOTSUPP;
-
+	ret = nvme_ng_try_device(dev);
+	if (ret)
+		return ret;
 	view->sgt = nvme_ng_table_of(region);
 	if (!view->sgt)
 		return -ENOMEM;
@@ -252,58 +308,10 @@ static int nvme_ng_map_memory(struct nvme_ng_view *view,
 	if (ret)
 		return ret == -EREMOTEIO || ret == -EIO ? -EOPNOTSUPP : ret;
 	if (nvme_ng_is_copied(dev, view->sgt)) {
-		dma_unmap_sgtable(dev, view->sgt, dir, 0);
+		dma_unmap_sgtable(dev, view->sgt, dir, NVME_NG_REGION_ATTRS);
 		return -EOPNOTSUPP;
 	}
 	return 0;
-}
-
-/* The memory is pinned where it is: nothing to be told. */
-static void nvme_ng_move_notify(struct dma_buf_attachment *attach)
-{
-}
-
-static const struct dma_buf_attach_ops nvme_ng_attach_ops = {
-	.allow_peer2peer	= true,
-	.NVME_NG_MOVE_NOTIFY	= nvme_ng_move_notify,
-};
-
-static int nvme_ng_map_dmabuf(struct nvme_ng_view *view,
-			      struct nvme_ng_region *region, struct device *dev)
-{
-	struct dma_buf *dmabuf = region->dmabuf;
-	struct dma_buf_attachment *attach;
-	int ret;
-
-	attach = dma_buf_dynamic_attach(dmabuf, dev, &nvme_ng_attach_ops, view);
-	if (IS_ERR(attach))
-		return PTR_ERR(attach);
-	dma_resv_lock(dmabuf->resv, NULL);
-	ret = dma_buf_pin(attach);
-	if (ret)
-		goto out_unlock;
-	view->sgt = dma_buf_map_attachment(attach, nvme_ng_view_dir(view));
-	if (IS_ERR_OR_NULL(view->sgt)) {
-		ret = view->sgt ? PTR_ERR(view->sgt) : -ENOMEM;
-		goto out_unpin;
-	}
-	if (nvme_ng_is_copied(dev, view->sgt)) {
-		ret = -EOPNOTSUPP;
-		goto out_unmap;
-	}
-	dma_resv_unlock(dmabuf->resv);
-	view->attach = attach;
-	return 0;
-
-out_unmap:
-	dma_buf_unmap_attachment(attach, view->sgt, nvme_ng_view_dir(view));
-out_unpin:
-	view->sgt = NULL;
-	dma_buf_unpin(attach);
-out_unlock:
-	dma_resv_unlock(dmabuf->resv);
-	dma_buf_detach(dmabuf, attach);
-	return ret;
 }
 
 /*
@@ -387,6 +395,10 @@ static struct nvme_ng_prps *nvme_ng_alloc_prps(struct device *dev, u32 nr)
 
 		if (!entry)
 			break;
+		if (fatal_signal_pending(current)) {
+			kfree(entry);
+			break;
+		}
 		dma = dma_map_single(dev, entry, NVME_CTRL_PAGE_SIZE,
 				     DMA_TO_DEVICE);
 		if (dma_mapping_error(dev, dma)) {
@@ -421,8 +433,11 @@ static int nvme_ng_fill_piece(void *data, dma_addr_t dma, u64 len)
 			*nvme_ng_prp(fill->view->prps[t],
 				     fill->page + nvme_ng_prp_shift(t), NULL) =
 				cpu_to_le64(dma);
-		if (!(fill->page % 4096))
-			cond_resched();
+		if (fill->page % 4096)
+			continue;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }
@@ -434,6 +449,7 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
 	u32 nr = DIV_ROUND_UP(view->offset + view->len, NVME_CTRL_PAGE_SIZE);
 	struct nvme_ng_fill fill = { .view = view };
 	unsigned int t, i, tables = nr > NVME_NG_PRPS ? 2 : 1;
+	int ret;
 
 	for (t = 0; t < tables; t++) {
 		u32 entries = nr + nvme_ng_prp_shift(t);
@@ -441,9 +457,11 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
 		view->prps[t] = nvme_ng_alloc_prps(dev, entries);
 		if (!view->prps[t] ||
 		    view->prps[t]->nr < DIV_ROUND_UP(entries, NVME_NG_PRPS))
-			return -ENOMEM;
+			return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
 	}
-	nvme_ng_for_pieces(view, skip, nvme_ng_fill_piece, &fill);
+	ret = nvme_ng_for_pieces(view, skip, nvme_ng_fill_piece, &fill);
+	if (ret)
+		return ret;
 	for (t = 0; t < tables; t++)
 		for (i = 0; i < view->prps[t]->nr; i++)
 			dma_sync_single_for_device(dev,
@@ -458,17 +476,18 @@ static int nvme_ng_make_prps(struct nvme_ng_view *view, u64 skip,
  * @region: the region
  * @device: the device
  *
- * Process context, sleeps.
+ * Process context, sleeps, but not for a program: its memory is there.
  *
  * Return: the view, or an ERR_PTR() of -ENODEV if the controller is gone,
  * -EOPNOTSUPP if it cannot reach the memory without copies, -EINVAL if it does
- * not take its pieces, -ENOMEM, or what the mapping fails with.
+ * not take its pieces, -ENOMEM, -EINTR if the process is to end, or what the
+ * mapping fails with.
  */
 struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 				      struct nvme_ng_device *device)
 {
 	struct nvme_ctrl *ctrl = device->ctrl;
-	u64 skip = region->dmabuf ? region->offset : 0;
+	u64 skip = nvme_ng_is_dmabuf(region) ? region->offset : 0;
 	struct nvme_ng_survey survey = { };
 	struct nvme_ng_view *view;
 	int ret;
@@ -478,23 +497,28 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 		return ERR_PTR(-ENOMEM);
 	INIT_LIST_HEAD(&view->on_device);
 	view->device = device;
+	view->match = device;
 	kref_get(&device->ref);
 	view->len = region->len;
 	view->read_only = region->read_only;
 
-	mutex_lock(&device->lock);
+	ret = down_read_killable(&device->mapping);
+	if (ret)
+		goto out_free;
 	ret = -ENODEV;
 	if (device->gone)
 		goto out_unlock;
 	view->sgl = nvme_ctrl_sgl_supported(ctrl);
 	view->align = nvme_ng_align_mask(ctrl, view->sgl);
-	if (region->dmabuf)
-		ret = nvme_ng_map_dmabuf(view, region, ctrl->dev);
+	if (nvme_ng_is_dmabuf(region))
+		ret = nvme_ng_map_dmabuf(view, region);
 	else
 		ret = nvme_ng_map_memory(view, region, ctrl->dev);
 	if (ret)
 		goto out_unlock;
+	mutex_lock(&device->lock);
 	list_add(&view->on_device, &device->views);
+	mutex_unlock(&device->lock);
 
 	ret = nvme_ng_for_pieces(view, skip, nvme_ng_survey_piece, &survey);
 	if (ret)
@@ -506,9 +530,12 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 		ret = survey.gaps ? -EINVAL :
 			nvme_ng_make_prps(view, skip, ctrl->dev);
 out_unlock:
-	mutex_unlock(&device->lock);
+	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) && view->attach)
+		nvme_ng_dmabuf_is_mapped(view);
+	up_read(&device->mapping);
 	if (!ret)
 		return view;
+out_free:
 	nvme_ng_free_view(region, view);
 	return ERR_PTR(ret);
 }
@@ -772,7 +799,8 @@ again:
 	if (!pieces)
 		return 0;
 	if (pieces > buf->nr_few)
-		buf->user = kvmalloc_array(pieces, sizeof(*sg), GFP_KERNEL);
+		buf->user = kvmalloc_array(pieces, sizeof(*sg),
+					   GFP_KERNEL_ACCOUNT);
 	if (!buf->user)
 		return -ENOMEM;
 	max = pieces;
@@ -791,7 +819,14 @@ static unsigned long nvme_ng_memlock_limit(void)
 		rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 }
 
-static int nvme_ng_charge(struct nvme_ng_region *region, unsigned long pages)
+/**
+ * nvme_ng_charge - charge the current user for locked memory
+ * @locked: to remember it
+ * @pages: pages
+ *
+ * Return: 0, or -ENOMEM beyond RLIMIT_MEMLOCK.
+ */
+int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages)
 {
 	unsigned long limit = nvme_ng_memlock_limit();
 	struct user_struct *user = current_user();
@@ -801,9 +836,26 @@ static int nvme_ng_charge(struct nvme_ng_region *region, unsigned long pages)
 		if (pages > limit || old > limit - pages)
 			return -ENOMEM;
 	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old, old + pages));
-	region->user = get_uid(user);
-	region->locked = pages;
+	locked->user = get_uid(user);
+	locked->pages = pages;
+	/* given back there, by whom it may be, so the mm must not end before */
+	mmgrab(current->mm);
+	locked->mm = current->mm;
+	atomic64_add(pages, &locked->mm->pinned_vm);
 	return 0;
+}
+
+/**
+ * nvme_ng_uncharge - undo nvme_ng_charge()
+ * @locked: the same; by any process
+ */
+void nvme_ng_uncharge(struct nvme_ng_locked *locked)
+{
+	atomic64_sub(locked->pages, &locked->mm->pinned_vm);
+	mmdrop(locked->mm);
+	atomic_long_sub(locked->pages, &locked->user->locked_vm);
+	free_uid(locked->user);
+	locked->user = NULL;
 }
 
 static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
@@ -817,7 +869,7 @@ static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 	if (!access_ok(u64_to_user_ptr(addr), left))
 		return -EFAULT;
 	pages = DIV_ROUND_UP(offset + left, PAGE_SIZE);
-	ret = nvme_ng_charge(region, pages);
+	ret = nvme_ng_charge(&region->locked, pages);
 	if (ret)
 		return ret;
 
@@ -839,7 +891,8 @@ static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 			break;
 		bytes = min_t(u64, left, (u64)nr * PAGE_SIZE - offset);
 		ret = sg_alloc_append_table_from_pages(&region->mem, page, nr,
-						       offset, bytes, UINT_MAX,
+						       offset, bytes,
+						       NVME_NG_MAX_SEGMENT,
 						       pages - nr,
 						       GFP_KERNEL_ACCOUNT);
 		if (ret) {
@@ -864,58 +917,35 @@ static void nvme_ng_free_region(struct nvme_ng_region *region)
 		nvme_ng_free_view(region, view);
 	}
 	if (region->mem.sgt.sgl) {
-		for_each_sgtable_sg(&region->mem.sgt, sg, i)
+		for_each_sgtable_sg(&region->mem.sgt, sg, i) {
 			unpin_user_page_range_dirty_lock(sg_page(sg),
 							 DIV_ROUND_UP(sg->offset + sg->length,
 								      PAGE_SIZE),
 							 !region->read_only);
+			cond_resched();
+		}
 		sg_free_append_table(&region->mem);
 	}
-	if (region->user) {
-		atomic_long_sub(region->locked, &region->user->locked_vm);
-		free_uid(region->user);
-	}
-	if (region->dmabuf)
-		dma_buf_put(region->dmabuf);
+	if (region->locked.user)
+		nvme_ng_uncharge(&region->locked);
+	if (nvme_ng_is_dmabuf(region))
+		nvme_ng_put_dmabuf(region);
+	kfree(region->epoch);
 	kfree(region);
 }
 
-static struct nvme_ng_region *nvme_ng_new_region(const struct nvme_ng_map *m)
+/* What an epoch lets go of. */
+static void nvme_ng_free_dead_region(struct nvme_ng_dead *dead)
 {
-	struct nvme_ng_region *region;
-	struct dma_buf *dmabuf;
-	int ret;
-
-	region = kzalloc_obj(*region, GFP_KERNEL_ACCOUNT);
-	if (!region)
-		return ERR_PTR(-ENOMEM);
-	region->len = m->len;
-	region->read_only = m->flags & NVME_NG_MAP_READ_ONLY;
-	if (m->flags & NVME_NG_MAP_DMABUF) {
-		dmabuf = dma_buf_get(m->dmabuf_fd);
-		ret = PTR_ERR_OR_ZERO(dmabuf);
-		if (ret)
-			goto out_free;
-		region->dmabuf = dmabuf;
-		region->offset = m->addr;
-		ret = -EINVAL;
-		if (m->len > dmabuf->size || m->addr > dmabuf->size - m->len)
-			goto out_free;
-	} else {
-		ret = nvme_ng_pin_memory(region, m->addr);
-		if (ret)
-			goto out_free;
-	}
-	return region;
-
-out_free:
-	nvme_ng_free_region(region);
-	return ERR_PTR(ret);
+	nvme_ng_free_region(container_of(dead, struct nvme_ng_region, dead));
 }
 
-/* Epochs */
-
-static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
+/**
+ * nvme_ng_new_epoch - allocate an epoch to come
+ *
+ * Return: for nvme_ng_retire() or kfree(), or NULL.
+ */
+struct nvme_ng_epoch *nvme_ng_new_epoch(void)
 {
 	struct nvme_ng_epoch *epoch;
 
@@ -928,58 +958,183 @@ static struct nvme_ng_epoch *nvme_ng_new_epoch(void)
 	return epoch;
 }
 
-/* All commands of the epoch, and of those before, have completed. */
-static void nvme_ng_end_epoch(struct nvme_ng_epoch *epoch)
+static struct nvme_ng_region *nvme_ng_new_region(struct nvme_ng_open *open,
+						 const struct nvme_ng_map *m)
 {
-	struct nvme_ng_region *region, *tmp;
-	struct nvme_ng_epoch *next;
+	struct nvme_ng_region *region;
+	int ret;
 
-	do {
-		list_for_each_entry_safe(region, tmp, &epoch->dead, dead)
-			nvme_ng_free_region(region);
+	region = kzalloc_obj(*region, GFP_KERNEL_ACCOUNT);
+	if (!region)
+		return ERR_PTR(-ENOMEM);
+	region->len = m->len;
+	region->read_only = m->flags & NVME_NG_MAP_READ_ONLY;
+	region->dead.free = nvme_ng_free_dead_region;
+	ret = -ENOMEM;
+	region->epoch = nvme_ng_new_epoch();
+	if (!region->epoch)
+		goto out_free;
+	if (m->flags & NVME_NG_MAP_DMABUF)
+		ret = IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) ?
+			nvme_ng_get_dmabuf(region, open, m) : -EOPNOTSUPP;
+	else
+		ret = nvme_ng_pin_memory(region, m->addr);
+	if (!ret)
+		return region;
+out_free:
+	nvme_ng_free_region(region);
+	return ERR_PTR(ret);
+}
+
+/* Epochs */
+
+/*
+ * All commands of the epoch, and of those before, have completed.  What waits
+ * for that is told in any context: an exporter may hold what letting go of
+ * something needs.
+ *
+ * Return: the last epoch that has ended, with all that is to be let go of.
+ */
+static struct nvme_ng_epoch *nvme_ng_end_epoch(struct nvme_ng_epoch *epoch)
+{
+	struct nvme_ng_epoch *next;
+	struct nvme_ng_dead *dead;
+
+	for (;;) {
+		list_for_each_entry(dead, &epoch->dead, list) {
+			if (!dead->ended)
+				break;
+			dead->ended(dead);
+		}
 		next = epoch->next;
+		if (!next || !refcount_dec_and_test(&next->ref))
+			return epoch;
+		list_splice_tail(&epoch->dead, &next->dead);
 		kfree_rcu(epoch, rcu);
 		epoch = next;
-	} while (epoch && refcount_dec_and_test(&epoch->ref));
+	}
+}
+
+static void nvme_ng_free_epoch(struct nvme_ng_epoch *epoch)
+{
+	struct nvme_ng_dead *dead, *tmp;
+
+	list_for_each_entry_safe(dead, tmp, &epoch->dead, list)
+		dead->free(dead);
+	kfree_rcu(epoch, rcu);
 }
 
 static void nvme_ng_epoch_work(struct work_struct *work)
 {
-	nvme_ng_end_epoch(container_of(work, struct nvme_ng_epoch, work));
+	nvme_ng_free_epoch(container_of(work, struct nvme_ng_epoch, work));
+}
+
+/**
+ * nvme_ng_leave_last - the last one leaves an epoch
+ * @epoch: has no reference
+ *
+ * Any context.
+ */
+void nvme_ng_leave_last(struct nvme_ng_epoch *epoch)
+{
+	epoch = nvme_ng_end_epoch(epoch);
+	queue_work(nvme_ng_wq, &epoch->work);
+}
+
+/**
+ * nvme_ng_retire - end something with the commands of now and before
+ * @open: the file
+ * @epoch: the epoch that begins
+ * @dead: nobody finds it any more
+ *
+ * Does not sleep.
+ *
+ * Return: the epoch before, of which the caller has to drop the reference with
+ * nvme_ng_leave(); or NULL if the file is being closed: no command is in
+ * flight, and nothing was done.
+ */
+struct nvme_ng_epoch *nvme_ng_retire(struct nvme_ng_open *open,
+				     struct nvme_ng_epoch *epoch,
+				     struct nvme_ng_dead *dead)
+{
+	struct nvme_ng_epoch *old;
+
+	spin_lock(&open->epoch_lock);
+	old = open->epoch;
+	if (old) {
+		/* those to be told are first */
+		if (dead->ended)
+			list_add(&dead->list, &old->dead);
+		else
+			list_add_tail(&dead->list, &old->dead);
+		/* the one more is of the old epoch */
+		refcount_inc(&epoch->ref);
+		old->next = epoch;
+		/* a command that enters the new epoch does not find it */
+		smp_store_release(&open->epoch, epoch);
+	}
+	spin_unlock(&open->epoch_lock);
+	return old;
 }
 
 /* Open files */
+
+/* No command is in flight on it. */
+static void nvme_ng_free_path(struct nvme_ng_path *path)
+{
+	struct module *module = path->ns->ctrl->ops->module;
+
+	nvme_ng_release_queue(path);
+	nvme_ng_put_device(path->device);
+	nvme_put_ns(path->ns);
+	module_put(module);
+	kfree(path);
+}
+
+static void nvme_ng_free_open_memory(struct kref *ref)
+{
+	kfree(container_of(ref, struct nvme_ng_open, ref));
+}
+
+/**
+ * nvme_ng_put_open - drop a reference
+ * @open: may be freed
+ */
+void nvme_ng_put_open(struct nvme_ng_open *open)
+{
+	kref_put(&open->ref, nvme_ng_free_open_memory);
+}
 
 static void nvme_ng_free_open(struct nvme_ng_open *open)
 {
 	struct nvme_ng_path *path, *next;
 	struct nvme_ng_epoch *epoch;
 	struct nvme_ng_table *table;
-	struct module *module;
 	unsigned int i;
+	LIST_HEAD(dead);
 
-	epoch = open->epoch;
 	table = rcu_dereference_protected(open->table, 1);
 	for (i = 0; table && i < table->nr; i++) {
 		struct nvme_ng_region *region =
 			rcu_dereference_protected(table->region[i], 1);
 
 		if (region)
-			list_add(&region->dead, &epoch->dead);
+			list_add(&region->dead.list, &dead);
 	}
+	spin_lock(&open->epoch_lock);
+	epoch = open->epoch;
+	open->epoch = NULL;
+	if (epoch)
+		list_splice_tail(&dead, &epoch->dead);
+	spin_unlock(&open->epoch_lock);
 	if (epoch && refcount_dec_and_test(&epoch->ref))
-		nvme_ng_end_epoch(epoch);
+		nvme_ng_free_epoch(nvme_ng_end_epoch(epoch));
 	for (path = rcu_dereference_protected(open->paths, 1); path; path = next) {
 		next = rcu_dereference_protected(path->next, 1);
-		nvme_ng_release_queue(path);
-		nvme_ng_put_device(path->device);
-		module = path->ns->ctrl->ops->module;
-		nvme_put_ns(path->ns);
-		module_put(module);
-		kfree(path);
+		nvme_ng_free_path(path);
 	}
 	kvfree(table);
-	kfree(open);
+	nvme_ng_put_open(open);
 }
 
 /**
@@ -1023,7 +1178,10 @@ struct nvme_ng_open *nvme_ng_get_open(struct file *file)
 	open = kzalloc_obj(*open, GFP_KERNEL_ACCOUNT);
 	if (!open)
 		return NULL;
+	kref_init(&open->ref);
 	mutex_init(&open->lock);
+	spin_lock_init(&open->epoch_lock);
+	INIT_LIST_HEAD(&open->attached);
 	open->write = file->f_mode & FMODE_WRITE;
 	table = kvzalloc(struct_size(table, region, 8), GFP_KERNEL_ACCOUNT);
 	epoch = nvme_ng_new_epoch();
@@ -1051,15 +1209,23 @@ static void nvme_ng_learn_opcodes(struct nvme_ng_path *path, bool write)
 			path->op[i] = NVME_NG_OP_ALLOWED;
 }
 
+/*
+ * Let a device see a region, unless it does.  There is no view where the error
+ * lasts; with any other one the caller has to give up.
+ */
 static int nvme_ng_add_view(struct nvme_ng_region *region,
 			    struct nvme_ng_device *device)
 {
-	struct nvme_ng_view *view;
+	struct nvme_ng_view *view, *first;
 
+	first = rcu_dereference_protected(region->views, 1);
+	for (view = first; view; view = rcu_dereference_protected(view->next, 1))
+		if (view->device == device)
+			return 0;
 	view = nvme_ng_new_view(region, device);
 	if (IS_ERR(view))
 		return PTR_ERR(view);
-	RCU_INIT_POINTER(view->next, rcu_dereference_protected(region->views, 1));
+	RCU_INIT_POINTER(view->next, first);
 	rcu_assign_pointer(region->views, view);
 	return 0;
 }
@@ -1093,27 +1259,47 @@ out_free:
 	return ERR_PTR(-ENODEV);
 }
 
+/*
+ * Who waits for the lock may keep the removal of a namespace waiting, so who has
+ * it must not wait for a program, nor for I/O that comes to an end only when
+ * the namespace is removed.
+ */
+static unsigned int nvme_ng_lock_open(struct nvme_ng_open *open)
+{
+	mutex_lock(&open->lock);
+	return memalloc_noio_save();
+}
+
+static void nvme_ng_unlock_open(struct nvme_ng_open *open, unsigned int noio)
+{
+	memalloc_noio_restore(noio);
+	mutex_unlock(&open->lock);
+}
+
 /**
  * nvme_ng_get_path - find the path to a namespace, add it if it is new
  * @open: the file
  * @ns: namespace, alive
  *
  * Regions that cannot be mapped for the new controller do not exist for
- * commands that go there.  Process context, sleeps.
+ * commands that go there.  Process context, sleeps, also where what is read
+ * under SRCU keeps the controller.
  *
- * Return: the path, or an ERR_PTR() of -ENOMEM or -ENODEV.
+ * Return: the path, or an ERR_PTR() of -ENODEV, or of -ENOMEM or another error
+ * that does not last.
  */
 struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 				      struct nvme_ns *ns)
 {
 	struct nvme_ng_table *table;
 	struct nvme_ng_path *path;
-	unsigned int i;
+	unsigned int i, noio;
+	int ret;
 
 	path = nvme_ng_find_path(open, ns);
 	if (path)
 		return path;
-	mutex_lock(&open->lock);
+	noio = nvme_ng_lock_open(open);
 	path = nvme_ng_find_path(open, ns);
 	if (path)
 		goto out;
@@ -1125,13 +1311,21 @@ struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 		struct nvme_ng_region *region =
 			rcu_dereference_protected(table->region[i], 1);
 
-		if (region)
-			nvme_ng_add_view(region, path->device);
+		ret = region ? nvme_ng_add_view(region, path->device) : 0;
+		/* nobody may wait for that here */
+		if (!ret && region && nvme_ng_is_dmabuf(region) &&
+		    !nvme_ng_dmabuf_is_ready(region))
+			ret = -EAGAIN;
+		if (ret && !nvme_ng_error_lasts(ret)) {
+			nvme_ng_free_path(path);
+			path = ERR_PTR(ret);
+			goto out;
+		}
 	}
 	RCU_INIT_POINTER(path->next, rcu_dereference_protected(open->paths, 1));
 	rcu_assign_pointer(open->paths, path);
 out:
-	mutex_unlock(&open->lock);
+	nvme_ng_unlock_open(open, noio);
 	return path;
 }
 
@@ -1162,36 +1356,94 @@ static int nvme_ng_new_handle(struct nvme_ng_open *open, u32 *handle)
 	return 0;
 }
 
-/* &nvme_ng_open.lock is held; the region is in use once this returned 0. */
-static int nvme_ng_publish(struct nvme_ng_open *open,
-			   struct nvme_ng_region *region, struct nvme_ns *ns,
-			   struct nvme_ng_map __user *arg)
+/* Map a region for the paths before @end, of which @wanted must succeed. */
+static int nvme_ng_map_paths(struct nvme_ng_region *region,
+			     struct nvme_ng_path *path,
+			     const struct nvme_ng_path *end,
+			     const struct nvme_ng_path *wanted)
 {
-	struct nvme_ng_path *path, *wanted = nvme_ng_find_path(open, ns);
-	struct nvme_ng_table *table;
-	struct nvme_ng_view *view;
-	u32 handle, granule;
 	int ret;
 
-	for (path = rcu_dereference_protected(open->paths, 1); path;
-	     path = rcu_dereference_protected(path->next, 1)) {
+	for (; path != end; path = rcu_dereference_protected(path->next, 1)) {
 		ret = nvme_ng_add_view(region, path->device);
-		if (ret && path == wanted)
+		if (ret && (path == wanted || !nvme_ng_error_lasts(ret)))
 			return ret;
 	}
-	ret = nvme_ng_new_handle(open, &handle);
-	if (ret)
-		return ret;
-	granule = 0;
+	return 0;
+}
+
+/* The region is in use once this returned 0. */
+static int nvme_ng_publish(struct nvme_ng_open *open,
+			   struct nvme_ng_region *region,
+			   const struct nvme_ng_path *wanted, u32 *handle,
+			   u32 *granule)
+{
+	struct nvme_ng_path *first, *mapped = NULL;
+	struct nvme_ng_table *table;
+	struct nvme_ng_view *view;
+	unsigned int noio;
+	int ret;
+
+	/* mapping takes its time: without the lock, until no path is new */
+	for (;;) {
+		noio = nvme_ng_lock_open(open);
+		first = rcu_dereference_protected(open->paths, 1);
+		if (first == mapped)
+			break;
+		nvme_ng_unlock_open(open, noio);
+		ret = nvme_ng_map_paths(region, first, mapped, wanted);
+		if (!ret && nvme_ng_is_dmabuf(region))
+			ret = nvme_ng_wait_dmabuf(region);
+		if (ret)
+			return ret;
+		mapped = first;
+	}
+	*granule = 0;
 	for (view = rcu_dereference_protected(region->views, 1); view;
 	     view = rcu_dereference_protected(view->next, 1))
 		if (!view->one)
-			granule = NVME_CTRL_PAGE_SIZE;
-	if (put_user(handle, &arg->region) || put_user(granule, &arg->granule))
-		return -EFAULT;
+			*granule = NVME_CTRL_PAGE_SIZE;
+	ret = nvme_ng_new_handle(open, handle);
+	if (!ret) {
+		table = rcu_dereference_protected(open->table, 1);
+		rcu_assign_pointer(table->region[*handle], region);
+	}
+	nvme_ng_unlock_open(open, noio);
+	return ret;
+}
+
+/*
+ * Take a region, or with @region only that, out of use.  It needs no memory:
+ * the epoch to come is the region's.
+ */
+static int nvme_ng_withdraw(struct nvme_ng_open *open, u32 handle,
+			    const struct nvme_ng_region *only)
+{
+	struct nvme_ng_epoch *epoch, *old;
+	struct nvme_ng_region *region;
+	struct nvme_ng_table *table;
+
+	mutex_lock(&open->lock);
 	table = rcu_dereference_protected(open->table, 1);
-	rcu_assign_pointer(table->region[handle], region);
+	if (handle >= table->nr)
+		goto out_unlock;
+	handle = array_index_nospec(handle, table->nr);
+	region = rcu_dereference_protected(table->region[handle], 1);
+	if (!region || (only && region != only))
+		goto out_unlock;
+	RCU_INIT_POINTER(table->region[handle], NULL);
+	open->next = min(open->next, handle);
+	epoch = region->epoch;
+	region->epoch = NULL;
+	old = nvme_ng_retire(open, epoch, &region->dead);
+	mutex_unlock(&open->lock);
+	if (refcount_dec_and_test(&old->ref))
+		nvme_ng_free_epoch(nvme_ng_end_epoch(old));
 	return 0;
+
+out_unlock:
+	mutex_unlock(&open->lock);
+	return -ENOENT;
 }
 
 /**
@@ -1204,6 +1456,7 @@ static int nvme_ng_publish(struct nvme_ng_open *open,
  */
 int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg)
 {
+	struct nvme_ng_map __user *u = arg;
 	struct nvme_ng_region *region;
 	struct nvme_ng_path *path;
 	struct nvme_ng_open *open;
@@ -1230,15 +1483,19 @@ int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg)
 	path = nvme_ng_get_path(open, ns);
 	if (IS_ERR(path))
 		return PTR_ERR(path);
-	region = nvme_ng_new_region(&m);
+	region = nvme_ng_new_region(open, &m);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
-	mutex_lock(&open->lock);
-	ret = nvme_ng_publish(open, region, ns, arg);
-	mutex_unlock(&open->lock);
-	if (ret)
+	ret = nvme_ng_publish(open, region, path, &m.region, &m.granule);
+	if (ret) {
 		nvme_ng_free_region(region);
-	return ret;
+		return ret;
+	}
+	if (!put_user(m.region, &u->region) && !put_user(m.granule, &u->granule))
+		return 0;
+	/* unless a program that guessed the handle was faster */
+	nvme_ng_withdraw(open, m.region, region);
+	return -EFAULT;
 }
 
 /**
@@ -1251,45 +1508,9 @@ int nvme_ng_ioctl_map(struct file *file, struct nvme_ns *ns, void __user *arg)
 int nvme_ng_ioctl_unmap(struct file *file, void __user *arg)
 {
 	struct nvme_ng_open *open = nvme_ng_file_open(file);
-	struct nvme_ng_epoch *epoch, *old;
-	struct nvme_ng_region *region;
-	struct nvme_ng_table *table;
 	u32 handle;
-	int ret;
 
 	if (get_user(handle, (u32 __user *)arg))
 		return -EFAULT;
-	if (!open)
-		return -ENOENT;
-	epoch = nvme_ng_new_epoch();
-	if (!epoch)
-		return -ENOMEM;
-
-	mutex_lock(&open->lock);
-	ret = -ENOENT;
-	table = rcu_dereference_protected(open->table, 1);
-	if (handle >= table->nr)
-		goto out_unlock;
-	handle = array_index_nospec(handle, table->nr);
-	region = rcu_dereference_protected(table->region[handle], 1);
-	if (!region)
-		goto out_unlock;
-	RCU_INIT_POINTER(table->region[handle], NULL);
-	open->next = min(open->next, handle);
-	old = open->epoch;
-	list_add(&region->dead, &old->dead);
-	/* the one more is of the old epoch */
-	refcount_inc(&epoch->ref);
-	old->next = epoch;
-	/* a command that enters the new epoch does not find the region */
-	smp_store_release(&open->epoch, epoch);
-	mutex_unlock(&open->lock);
-	if (refcount_dec_and_test(&old->ref))
-		nvme_ng_end_epoch(old);
-	return 0;
-
-out_unlock:
-	mutex_unlock(&open->lock);
-	kfree(epoch);
-	return ret;
+	return open ? nvme_ng_withdraw(open, handle, NULL) : -ENOENT;
 }

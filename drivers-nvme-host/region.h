@@ -14,7 +14,9 @@
 #ifndef _NVME_NG_REGION_H
 #define _NVME_NG_REGION_H
 
+#include <linux/rwsem.h>
 #include <linux/scatterlist.h>
+#include <linux/sizes.h>
 #include <linux/nospec.h>
 #include <linux/nvme_ioctl.h>
 #include <linux/workqueue.h>
@@ -26,8 +28,12 @@
 /* the last entry of a page points to the next one */
 #define NVME_NG_PRPS	(NVME_CTRL_PAGE_SIZE / sizeof(__le64) - 1)
 
+/* bytes of a piece of memory: a length that is added to does not overflow */
+#define NVME_NG_MAX_SEGMENT	SZ_1G
+
 struct dma_buf;
-struct dma_buf_attachment;
+struct mm_struct;
+struct nvme_ng_attach;
 struct nvme_ng_queue;
 struct user_struct;
 
@@ -35,16 +41,21 @@ struct user_struct;
  * struct nvme_ng_device - what commands of many files share on a controller
  * @ref: held by the controller, by each view and by each path
  * @ctrl: the controller, not to be used when @gone
- * @lock: protects @views, @queues and @gone
+ * @mapping: held for reading to map or unmap, for writing to set @gone; who
+ *	has it does not wait for a program
+ * @lock: protects @views and @queues; what takes time is done without
  * @views: regions that are mapped for the device
+ * @attached: dma-bufs that are, struct nvme_ng_attach; see there
  * @queues: queues that rings can have, struct nvme_ng_queue
  * @gone: the controller is being removed: nothing is mapped any more
  */
 struct nvme_ng_device {
 	struct kref		ref;
 	struct nvme_ctrl	*ctrl;
-	struct mutex		lock;	/* @views, @queues, @gone */
+	struct rw_semaphore	mapping;
+	struct mutex		lock;	/* @views, @queues */
 	struct list_head	views;
+	struct list_head	attached;
 	struct list_head	queues;
 	bool			gone;
 };
@@ -67,6 +78,8 @@ struct nvme_ng_prps {
 /**
  * struct nvme_ng_view - a region as one controller sees it
  * @next: another controller's view of it
+ * @match: the controller, NULL once the exporter has taken the memory back: no
+ *	command finds the view
  * @device: the controller
  * @on_device: in &nvme_ng_device.views, protected by its lock
  * @len: bytes
@@ -78,12 +91,13 @@ struct nvme_ng_prps {
  * @align: bits that must be clear in the address and length of a data block
  * @prps: entry for each page of the region, unless @one and @sgl; the second
  *	table has its page ends elsewhere, and is there for large regions
- * @sgt: memory and DMA addresses
+ * @sgt: memory and DMA addresses; of a dma-buf only while the view is made
  * @attach: attachment to a dma-buf, or NULL
+ * @on_attach: in &nvme_ng_attach.views
  */
 struct nvme_ng_view {
 	struct nvme_ng_view __rcu	*next;
-	struct nvme_ng_device		*device;
+	const struct nvme_ng_device	*match;
 	u64				len;
 	u32				offset;
 	dma_addr_t			dma;
@@ -92,9 +106,35 @@ struct nvme_ng_view {
 	bool				read_only;
 	u8				align;
 	struct nvme_ng_prps		*prps[2];
+	struct nvme_ng_device		*device;
 	struct list_head		on_device;
 	struct sg_table			*sgt;
-	struct dma_buf_attachment	*attach;
+	struct nvme_ng_attach		*attach;
+	struct list_head		on_attach;
+};
+
+/**
+ * struct nvme_ng_locked - memory that a user has locked
+ * @user: who is charged for it, or NULL
+ * @mm: whose memory is pinned
+ * @pages: how many
+ */
+struct nvme_ng_locked {
+	struct user_struct	*user;
+	struct mm_struct	*mm;
+	unsigned long		pages;
+};
+
+/**
+ * struct nvme_ng_dead - what ends with an epoch
+ * @list: in &nvme_ng_epoch.dead
+ * @ended: tells that no command uses it, in any context; or NULL
+ * @free: lets it go, once @ended was called for all of the epoch; sleeps
+ */
+struct nvme_ng_dead {
+	struct list_head	list;
+	void			(*ended)(struct nvme_ng_dead *dead);
+	void			(*free)(struct nvme_ng_dead *dead);
 };
 
 /**
@@ -105,9 +145,10 @@ struct nvme_ng_view {
  * @read_only: devices must not write
  * @mem: pinned pages; the first view uses this table, others have copies
  * @mem_used: @mem has its view
- * @user: who is charged for @locked pages
- * @locked: pages
+ * @locked: who is charged for @mem
+ * @epoch: the epoch that begins when the region is unmapped
  * @dmabuf: the dma-buf, in place of @mem
+ * @open: the file, if @dmabuf
  * @dead: in &nvme_ng_epoch.dead
  */
 struct nvme_ng_region {
@@ -117,17 +158,18 @@ struct nvme_ng_region {
 	bool				read_only;
 	bool				mem_used;
 	struct sg_append_table		mem;
-	struct user_struct		*user;
-	unsigned long			locked;
+	struct nvme_ng_locked		locked;
+	struct nvme_ng_epoch		*epoch;
 	struct dma_buf			*dmabuf;
-	struct list_head		dead;
+	struct nvme_ng_open		*open;
+	struct nvme_ng_dead		dead;
 };
 
 /**
  * struct nvme_ng_epoch - the commands between two calls to unmap a region
  * @ref: one of each command, one while it is the current epoch, one of the
  *	epoch before
- * @dead: what was unmapped at its end
+ * @dead: what was unmapped at its end, struct nvme_ng_dead
  * @next: the epoch after it
  * @work: lets @dead go
  * @rcu: for kfree_rcu()
@@ -182,18 +224,24 @@ struct nvme_ng_path {
 
 /**
  * struct nvme_ng_open - an open node on which regions were mapped
- * @lock: held to change anything
+ * @ref: held by the open file and by each attachment to a dma-buf
+ * @lock: held to change anything but the next two
  * @table: regions
  * @next: handles below this one are in use
- * @epoch: the current epoch, freed under RCU
+ * @epoch: the current epoch, freed under RCU; NULL once the file is closed
+ * @epoch_lock: held to change @epoch, and what is on its list
+ * @attached: dma-bufs, struct nvme_ng_attach; see there
  * @paths: namespaces
  * @write: the node is open for writing
  */
 struct nvme_ng_open {
-	struct mutex			lock;	/* all changes */
+	struct kref			ref;
+	struct mutex			lock;	/* most changes */
 	struct nvme_ng_table __rcu	*table;
 	u32				next;
 	struct nvme_ng_epoch		*epoch;
+	spinlock_t			epoch_lock;	/* @epoch */
+	struct list_head		attached;
 	struct nvme_ng_path __rcu	*paths;
 	bool				write;
 };
@@ -217,7 +265,7 @@ static inline struct nvme_ng_path *nvme_ng_find_path(struct nvme_ng_open *open,
 /* Who sees an epoch does not see the regions unmapped before it. */
 static inline struct nvme_ng_epoch *nvme_ng_epoch(struct nvme_ng_open *open)
 {
-	/* pairs with the release in nvme_ng_ioctl_unmap() */
+	/* pairs with the release in nvme_ng_retire() */
 	return smp_load_acquire(&open->epoch);
 }
 
@@ -232,11 +280,13 @@ static inline struct nvme_ng_epoch *nvme_ng_enter(struct nvme_ng_open *open)
 	return epoch;
 }
 
+void nvme_ng_leave_last(struct nvme_ng_epoch *epoch);
+
 /* Leave it.  Any context. */
 static inline void nvme_ng_leave(struct nvme_ng_epoch *epoch)
 {
 	if (unlikely(refcount_dec_and_test(&epoch->ref)))
-		queue_work(nvme_wq, &epoch->work);
+		nvme_ng_leave_last(epoch);
 }
 
 /*
@@ -258,7 +308,7 @@ nvme_ng_find_view(struct nvme_ng_open *open, struct nvme_ng_device *device,
 	if (unlikely(!region))
 		return NULL;
 	for (view = nvme_ng_rcu(region->views); view; view = nvme_ng_rcu(view->next))
-		if (view->device == device)
+		if (READ_ONCE(view->match) == device)
 			break;
 	return view;
 }
@@ -399,14 +449,48 @@ int nvme_ng_import_segments(struct nvme_ng_buf *buf, struct nvme_ng_open *open,
 			    const struct nvme_ng_segment *seg, unsigned int nr,
 			    u8 opcode, bool sgl);
 
+/* Would the device not reach the memory another time either? */
+static inline bool nvme_ng_error_lasts(int ret)
+{
+	return ret == -ENODEV || ret == -EOPNOTSUPP || ret == -EINVAL;
+}
+
+int nvme_ng_init_regions(void);
+void nvme_ng_exit_regions(void);
+bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt);
 struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 				      struct nvme_ng_device *device);
 void nvme_ng_free_view(struct nvme_ng_region *region, struct nvme_ng_view *view);
+int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages);
+void nvme_ng_uncharge(struct nvme_ng_locked *locked);
+struct nvme_ng_epoch *nvme_ng_new_epoch(void);
+struct nvme_ng_epoch *nvme_ng_retire(struct nvme_ng_open *open,
+				     struct nvme_ng_epoch *epoch,
+				     struct nvme_ng_dead *dead);
 struct nvme_ng_open *nvme_ng_get_open(struct file *file);
+void nvme_ng_put_open(struct nvme_ng_open *open);
 struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 				      struct nvme_ns *ns);
 struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl);
 void nvme_ng_put_device(struct nvme_ng_device *device);
+
+/* dmabuf.c, not there without CONFIG_DMA_SHARED_BUFFER */
+int nvme_ng_get_dmabuf(struct nvme_ng_region *region, struct nvme_ng_open *open,
+		       const struct nvme_ng_map *m);
+void nvme_ng_put_dmabuf(struct nvme_ng_region *region);
+int nvme_ng_map_dmabuf(struct nvme_ng_view *view,
+		       struct nvme_ng_region *region);
+void nvme_ng_dmabuf_is_mapped(struct nvme_ng_view *view);
+int nvme_ng_wait_dmabuf(struct nvme_ng_region *region);
+bool nvme_ng_dmabuf_is_ready(struct nvme_ng_region *region);
+void nvme_ng_unmap_dmabuf(struct nvme_ng_view *view);
+void nvme_ng_remove_dmabufs(struct nvme_ng_device *device);
+
+/* Nothing is called where no region can be one of a dma-buf. */
+static inline bool nvme_ng_is_dmabuf(const struct nvme_ng_region *region)
+{
+	return IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) && region->dmabuf;
+}
 
 #ifdef NVME_NG_FIXED
 /**

@@ -86,7 +86,8 @@ struct nvme_ng_limits {
  * @addr: in: start of the memory; with NVME_NG_MAP_DMABUF an offset into the
  *	dma-buf
  * @len: in: bytes, 1 to 1 TiB
- * @dmabuf_fd: in: a dma-buf, or -1 without NVME_NG_MAP_DMABUF
+ * @dmabuf_fd: in: a dma-buf, or -1 without NVME_NG_MAP_DMABUF; open for writing
+ *	unless NVME_NG_MAP_READ_ONLY is set
  * @region: out: handle of the region, never 0
  * @granule: out: bytes; metadata in the region must not cross a multiple of
  *	this in memory, 0 if it may lie anywhere
@@ -110,16 +111,22 @@ struct nvme_ng_map {
  * with NVME_NG_IOCTL_UNMAP, or for good when the controller is removed.  It
  * stays the same when the process unmaps the memory, forks or executes, and
  * over a reset of the controller.  Memory of the process counts towards
- * RLIMIT_MEMLOCK of its user.
+ * RLIMIT_MEMLOCK of its user and is part of VmPin of the process; so does all of
+ * a dma-buf, once for each file, controller and direction.
+ *
+ * The exporter of a dma-buf may take the memory back: commands in flight go on,
+ * no other finds the region, and the handle stays.
  *
  * Returns 0, or -1 with errno EFAULT (the structure or the memory cannot be
- * read or, without NVME_NG_MAP_READ_ONLY, written), EINVAL (a field that
- * cannot be, or a dma-buf with pieces that the controller cannot take), EBADF
- * (no such descriptor), ENOMEM (no memory, or beyond RLIMIT_MEMLOCK), EMFILE
- * (65535 regions), EOPNOTSUPP (the device cannot reach this memory without
- * copies, or is not a PCIe controller), ENODEV (the controller is gone), EAGAIN
- * (a multipath node has no usable path), EINTR, or what pinning the memory or
- * the exporter of the dma-buf fails with.
+ * read or, without NVME_NG_MAP_READ_ONLY, written, or is then that of a file
+ * that is written back), EINVAL (a field that cannot be, or a dma-buf with
+ * pieces that the controller cannot take), EBADF (no such descriptor), EACCES
+ * (a dma-buf that is not open for writing), ENOMEM (no memory, or beyond
+ * RLIMIT_MEMLOCK), EMFILE (65535 regions), EOPNOTSUPP (the
+ * device cannot reach this memory without copies, or is not a PCIe controller),
+ * ENODEV (the controller is gone, or the exporter has taken the dma-buf back),
+ * EAGAIN (a multipath node has no usable path), EINTR, or what pinning the
+ * memory or the exporter of the dma-buf fails with.
  */
 #define NVME_NG_IOCTL_MAP	_IOWR('N', 0x61, struct nvme_ng_map)
 
@@ -130,7 +137,7 @@ struct nvme_ng_map {
  * more.  Those in flight go on; the memory is let go when they have completed,
  * which is before this returns if there are none.
  *
- * Returns 0, or -1 with errno EFAULT, ENOENT (no such region) or ENOMEM.
+ * Returns 0, or -1 with errno EFAULT or ENOENT (no such region).
  */
 #define NVME_NG_IOCTL_UNMAP	_IOW('N', 0x62, __u32)
 
@@ -200,10 +207,10 @@ struct nvme_ng_segment {
  * The commands, by IORING_OP_URING_CMD with big entries on both sides.  They
  * complete as those of <linux/nvme_ioctl.h> do: with an NVMe status, 0 or a
  * negative errno, and dwords 0 and 1 of the NVMe completion.  Of errno, ENOENT
- * stands for a region that does not exist, EFAULT for data outside of its
- * region, or that the device is to write into a read-only one, and EINVAL for
- * an address or a length that the controller cannot take as it is: nothing is
- * copied.
+ * stands for a region that does not exist, or whose dma-buf was taken back,
+ * EFAULT for data outside of its region, or that the device is to write into a
+ * read-only one, and EINVAL for an address or a length that the controller
+ * cannot take as it is: nothing is copied.
  */
 #define NVME_NG_URING_CMD_IO		_IOWR('N', 0x90, struct nvme_ng_uring_cmd)
 #define NVME_NG_URING_CMD_IO_VEC	_IOWR('N', 0x91, struct nvme_ng_uring_cmd)

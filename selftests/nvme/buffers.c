@@ -243,6 +243,9 @@ static void run_emptied(void *arg)
 		check(a->ns, mem);
 		send_all(&ring, a->ns, mem);
 		reap_all(&ring, -EFAULT);
+		/* 6.12 says of no buffer that it has the first 4 GiB */
+		send_all(&ring, a->ns, (unsigned char *)NULL + AREA);
+		reap_all(&ring, -EFAULT);
 		memset(mem, NT_POISON, AREA);
 		update(&ring, mem);
 	}

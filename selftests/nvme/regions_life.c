@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <limits.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,16 +239,22 @@ static void check_given_back(void)
 
 static void run_unmap(struct life *l)
 {
+	unsigned long kb;
+
 	delay_reads(l, DELAY_MS);
 	fly(l, 0);
+	kb = nt_pinned_kb();
 	nt_status(nt_unmap(l->fd, l->region), 0);
 	nt_eq(nt_pins() > l->pins, true);
+	/* nor is it given back what was charged for it */
+	nt_eq(nt_pinned_kb(), kb);
 	delay_reads(l, 0);
 	put_read(&ring, l->fd, l->ns, l->region, 0, 0);
 	nt_ring_submit(&ring);
 	nt_eq(land(false), FLIGHT);
 	nt_same(l->area.at, l->want, FLIGHT * LEN);
 	wait_pins(l);
+	nt_eq(nt_pinned_kb(), kb - AREA / 1024);
 	/* the handle comes to mean other memory */
 	nt_status(nt_map(l->fd, 0, l->area.at + LEN, AREA - LEN, &l->region),
 		  0);
@@ -685,6 +693,59 @@ static void run_unbind(struct life *l)
 	reopen(l->ns);
 }
 
+struct mapper {
+	pthread_t thread;
+	struct life *l;
+	unsigned int mapped;
+	int ret;
+};
+
+/* Map and unmap until that fails for good. */
+static void *keep_mapping(void *arg)
+{
+	struct mapper *m = arg;
+	__u32 region;
+
+	do {
+		m->ret = nt_map(m->l->fd, 0, m->l->area.at, AREA, &region);
+		if (m->ret)
+			break;
+		__atomic_add_fetch(&m->mapped, 1, __ATOMIC_RELAXED);
+		m->ret = nt_unmap(m->l->fd, region);
+	} while (!m->ret);
+	return NULL;
+}
+
+/* The controller goes while memory is mapped for it and unmapped. */
+static void run_unbind_map(struct life *l)
+{
+	struct mapper mappers[3];
+	char pci[PATH_MAX], *name;
+	size_t i;
+
+	pci_of(l->ns, pci);
+	name = strrchr(pci, '/') + 1;
+	for (i = 0; i < ARRAY_SIZE(mappers); i++) {
+		mappers[i] = (struct mapper) { .l = l };
+		if (pthread_create(&mappers[i].thread, NULL, keep_mapping,
+				   &mappers[i]))
+			nt_die("cannot make a thread");
+	}
+	for (i = 0; i < ARRAY_SIZE(mappers); i++)
+		while (__atomic_load_n(&mappers[i].mapped,
+				       __ATOMIC_RELAXED) < 8 &&
+		       !__atomic_load_n(&mappers[i].ret, __ATOMIC_RELAXED))
+			sched_yield();
+	poke("/sys/bus/pci/drivers/nvme", "unbind", name);
+	for (i = 0; i < ARRAY_SIZE(mappers); i++)
+		pthread_join(mappers[i].thread, NULL);
+	after_removal(l);
+	poke("/sys/bus/pci/drivers/nvme", "bind", name);
+	reopen(l->ns);
+	for (i = 0; i < ARRAY_SIZE(mappers); i++)
+		nt_status(mappers[i].ret, -ENODEV);
+}
+
 /* Are the namespaces of the controller gone? */
 static bool has_no_namespace(const struct nt_ns *ns)
 {
@@ -779,6 +840,7 @@ static const struct one {
 	{ "timeout_dead", run_timeout_dead, true },
 	{ "lost_queues", run_lost_queues, false },
 	{ "unbind", run_unbind, true },
+	{ "unbind_map", run_unbind_map, true },
 	{ "remove", run_remove, true },
 	{ "surprise", run_surprise, true },
 };

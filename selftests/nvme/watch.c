@@ -151,6 +151,23 @@ long nt_kernel_kb(void)
 	return sum - at_hand_kb();
 }
 
+/* Memory of this process that is pinned for long, as drivers account for it. */
+unsigned long nt_pinned_kb(void)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	unsigned long kb = -1UL;
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "VmPin: %lu kB", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	if (kb == -1UL)
+		nt_die("no VmPin in /proc/self/status");
+	return kb;
+}
+
 __u32 nt_oob(int ctrl_fd)
 {
 	struct nvme_uring_cmd cmd = {

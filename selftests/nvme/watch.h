@@ -15,6 +15,7 @@ void nt_pins_mark(void);
 void nt_pins_back(void);
 void nt_pins_test(void);
 long nt_kernel_kb(void);
+unsigned long nt_pinned_kb(void);
 
 /**
  * struct nt_rule - what a controller of the test bed does with a command
