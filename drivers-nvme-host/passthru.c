@@ -589,6 +589,32 @@ static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 	return ret;
 }
 
+/* times the default that a user without privilege may give the controller */
+#define NVME_NG_MAX_TIMEOUT	4
+
+/**
+ * nvme_ng_user_timeout - how long a program lets a command take
+ * @q: queue of the namespace, or of the controller
+ * @timeout_ms: as the program gave it, not 0
+ *
+ * When it is over the controller is reset at last, for all, and until then a
+ * command holds up who freezes the queue: without CAP_SYS_ADMIN it is the
+ * default of the queue at least, and %NVME_NG_MAX_TIMEOUT times as much at
+ * most.
+ *
+ * Return: jiffies, no more than a request or a comparison of times can have.
+ */
+unsigned int nvme_ng_user_timeout(struct request_queue *q, u32 timeout_ms)
+{
+	unsigned long timeout = msecs_to_jiffies(timeout_ms);
+	unsigned long def = q->rq_timeout;
+
+	if (!capable(CAP_SYS_ADMIN))
+		timeout = clamp(timeout, def, NVME_NG_MAX_TIMEOUT * def);
+	return min3(timeout, (unsigned long)MAX_JIFFY_OFFSET,
+		    (unsigned long)UINT_MAX);
+}
+
 static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 				       struct nvme_ns *ns,
 				       struct nvme_command *cmd,
@@ -611,7 +637,7 @@ static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 	nvme_init_request(req, cmd);
 	nvme_req(req)->flags |= NVME_REQ_USERCMD;
 	if (args->timeout_ms)
-		req->timeout = msecs_to_jiffies(args->timeout_ms);
+		req->timeout = nvme_ng_user_timeout(q, args->timeout_ms);
 	return req;
 }
 
@@ -689,6 +715,7 @@ void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
 {
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 
+	pdu->data = NVME_NG_REGION;
 	pdu->value = status;
 	pdu->result = result;
 	nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
@@ -705,7 +732,8 @@ static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
 	if (pdu->data != NVME_NG_BUFFERS)
 		return pdu->data == NVME_NG_PINNED;
 	return (nc->data.pinned && nc->data.nr_user) || nc->data.bounce ||
-		(nc->meta.pinned && nc->meta.nr_user) || nc->meta.bounce;
+		(nc->meta.pinned && nc->meta.nr_user) || nc->meta.bounce ||
+		is_vmalloc_addr(nc->data.user) || is_vmalloc_addr(nc->meta.user);
 }
 
 static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
