@@ -1217,7 +1217,7 @@ int nvme_ng_chr_uring_cmd(struct io_uring_cmd *ioucmd, unsigned int issue_flags)
 
 	if (nvme_ng_is_direct(ns->ctrl))
 		return nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
-	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
+	return nvme_ns_chr_uring_cmd(ioucmd, nvme_ng_stock_flags(issue_flags));
 }
 
 /**
@@ -1233,7 +1233,7 @@ int nvme_ng_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 {
 	if (nvme_ng_is_direct(nvme_ng_file_ns(ioucmd->file)->ctrl))
 		return nvme_ng_poll(ioucmd, iob, poll_flags);
-	return nvme_ns_chr_uring_cmd_iopoll(ioucmd, iob, poll_flags);
+	return nvme_ng_stock_iopoll(ioucmd, iob, poll_flags);
 }
 
 /**
@@ -1296,6 +1296,51 @@ int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 }
 
 #ifdef CONFIG_NVME_MULTIPATH
+/*
+ * In the flags of an io_uring command that goes through a head: it is not the
+ * stock code's.  io_uring has bits from 0 and from 31 for itself.
+ */
+#define NVME_NG_OURS	BIT(29)
+
+/*
+ * The stock functions of a head look for a path again, which may be one of
+ * ours: these give them the one that was found.
+ */
+static long nvme_ng_path_admin_ioctl(struct nvme_ctrl *ctrl, unsigned int cmd,
+				     void __user *arg, bool write)
+{
+	long ret = nvme_ng_admin_ioctl(ctrl, cmd, arg, write);
+
+	return ret == -ENOIOCTLCMD ?
+		nvme_ng_stock_ctrl_ioctl(ctrl, cmd, arg, write) : ret;
+}
+
+static long nvme_ng_path_ioctl(struct file *file, struct nvme_ns *ns,
+			       unsigned int cmd, void __user *arg)
+{
+	long ret = nvme_ng_ioctl(file, ns, cmd, arg);
+
+	if (ret != -ENOIOCTLCMD || nvme_ng_is_direct(ns->ctrl))
+		return ret;
+	ret = nvme_ng_stock_ioctl(ns, cmd, arg, file->f_mode & FMODE_WRITE);
+	/* what needs no path */
+	return ret == -ENOTTY ? -ENOIOCTLCMD : ret;
+}
+
+static int nvme_ng_path_uring_cmd(struct nvme_ns *ns,
+				  struct io_uring_cmd *ioucmd,
+				  unsigned int issue_flags)
+{
+	if (!nvme_ng_is_direct(ns->ctrl)) {
+		/* it may have been tried on another path */
+		ioucmd->flags &= ~NVME_NG_OURS;
+		return nvme_ns_uring_cmd(ns, ioucmd,
+					 nvme_ng_stock_flags(issue_flags));
+	}
+	ioucmd->flags |= NVME_NG_OURS;
+	return nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
+}
+
 static struct nvme_ns_head *nvme_ng_file_head(struct file *file)
 {
 	return container_of(file_inode(file)->i_cdev, struct nvme_ns_head,
@@ -1333,11 +1378,11 @@ long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
 		ctrl = ns->ctrl;
 		nvme_get_ctrl(ctrl);
 		srcu_read_unlock(&head->srcu, srcu);
-		ret = nvme_ng_admin_ioctl(ctrl, cmd, argp, write);
+		ret = nvme_ng_path_admin_ioctl(ctrl, cmd, argp, write);
 		nvme_put_ctrl(ctrl);
 		goto out;
 	} else {
-		ret = nvme_ng_ioctl(file, ns, cmd, argp);
+		ret = nvme_ng_path_ioctl(file, ns, cmd, argp);
 	}
 	srcu_read_unlock(&head->srcu, srcu);
 out:
@@ -1361,16 +1406,15 @@ int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
 	int srcu = srcu_read_lock(&head->srcu);
 	struct nvme_ns *ns = nvme_find_path(head);
-	bool stock = ns && !nvme_ng_is_direct(ns->ctrl);
 	int ret = -EIOCBQUEUED;
 
 	/* returned, -EAGAIN would make io_uring try again, and again */
 	if (!ns)
 		nvme_ng_uring_done(ioucmd, -EAGAIN, 0, issue_flags);
-	else if (!stock)
-		ret = nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
+	else
+		ret = nvme_ng_path_uring_cmd(ns, ioucmd, issue_flags);
 	srcu_read_unlock(&head->srcu, srcu);
-	return stock ? nvme_ns_head_chr_uring_cmd(ioucmd, issue_flags) : ret;
+	return ret;
 }
 
 /**
@@ -1384,14 +1428,9 @@ int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 int nvme_ng_head_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 				      struct io_comp_batch *iob, unsigned int poll_flags)
 {
-	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
-	int srcu = srcu_read_lock(&head->srcu);
-	struct nvme_ns *ns = nvme_find_path(head);
-	bool stock = ns && !nvme_ng_is_direct(ns->ctrl);
-
-	srcu_read_unlock(&head->srcu, srcu);
-	if (stock)
-		return nvme_ng_stock_head_iopoll(ioucmd, iob, poll_flags);
-	return nvme_ng_poll(ioucmd, iob, poll_flags);
+	/* the path of now is not the command's */
+	if (ioucmd->flags & NVME_NG_OURS)
+		return nvme_ng_poll(ioucmd, iob, poll_flags);
+	return nvme_ng_stock_iopoll(ioucmd, iob, poll_flags);
 }
 #endif /* CONFIG_NVME_MULTIPATH */
