@@ -109,10 +109,10 @@ struct nvme_ng_queue {
 	u16				sq_tail;
 	u16				sq_rung;
 	u16				cq_head;
-	u16				cid_mask;
-	u16				free_head;
-	u16				free_tail;
-	u16				nr_held;
+	u32				cid_mask;
+	u32				free_head;
+	u32				free_tail;
+	u32				nr_held;
 	u32				seen;
 	unsigned long			clock;
 	const void			*owner;
@@ -136,7 +136,7 @@ struct nvme_ng_queue {
 /* No command is in flight. */
 static bool nvme_ng_is_idle(const struct nvme_ng_queue *q)
 {
-	return (u16)(q->free_tail - q->free_head) + q->nr_held == q->nr_slots;
+	return q->free_tail - q->free_head + q->nr_held == q->nr_slots;
 }
 
 /*
@@ -428,7 +428,7 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	struct nvme_command *cmd;
 	struct nvme_ng_pdu *pdu;
 	unsigned int timeout;
-	u32 timeout_ms;
+	u32 timeout_ms, mask;
 	u8 opcode;
 	u16 cid;
 	int ret;
@@ -462,9 +462,10 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	if (unlikely(ret))
 		goto out_exit;
 
-	cid = q->free[q->free_head++ & q->cid_mask];
+	mask = q->cid_mask;
+	cid = q->free[q->free_head++ & mask];
 	cmd->common.command_id = cid;
-	slot = &q->slots[cid & q->cid_mask];
+	slot = &q->slots[cid & mask];
 	slot->ioucmd = ioucmd;
 	slot->path = path;
 	slot->timeout = timeout;
