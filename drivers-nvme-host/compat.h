@@ -158,7 +158,17 @@ static inline bool nvme_ng_uring_compat(struct io_uring_cmd *ioucmd,
 	return container_of((struct io_cmd_data *)ioucmd, struct io_kiocb,
 			    cmd)->ctx->compat;
 }
-#define nvme_ng_stock_head_iopoll nvme_ns_head_chr_uring_cmd_iopoll
+
+/*
+ * What a polled command's bio is found by becomes the function that completes
+ * it: commands of other transports are not polled.
+ */
+#define nvme_ng_stock_flags(flags)	((flags) & ~IO_URING_F_IOPOLL)
+#define nvme_ng_stock_iopoll(ioucmd, iob, flags)	0
+#define nvme_ng_stock_ioctl(ns, cmd, arg, write) \
+	nvme_ns_ioctl(ns, cmd, arg)
+#define nvme_ng_stock_ctrl_ioctl(ctrl, cmd, arg, write) \
+	nvme_ctrl_ioctl(ctrl, cmd, arg)
 
 /* the start of the effects is part of the execution here */
 static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
@@ -176,7 +186,11 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 #define nvme_ng_pin_longterm(addr, nr, write, page) \
 	pin_user_pages_fast(addr, nr, FOLL_LONGTERM | ((write) ? FOLL_WRITE : 0), \
 			    page)
-#define nvme_ng_stock_head_iopoll nvme_ns_chr_uring_cmd_iopoll
+#define nvme_ng_stock_flags(flags)	(flags)
+#define nvme_ng_stock_iopoll		nvme_ns_chr_uring_cmd_iopoll
+#define nvme_ng_stock_ioctl(ns, cmd, arg, write) \
+	nvme_ns_ioctl(ns, cmd, arg, 0, write)
+#define nvme_ng_stock_ctrl_ioctl	nvme_ctrl_ioctl
 
 static inline bool nvme_ng_uring_compat(struct io_uring_cmd *ioucmd,
 					unsigned int issue_flags)

@@ -21,23 +21,47 @@
 #include "region.h"
 #include "ng-queue.h"
 
-/* jiffies between two looks at what is in flight */
-#define NVME_NG_TICK	HZ
+/*
+ * jiffies between two looks at what is in flight.  A completion that is found
+ * twice is completed: nobody waits for a ring for longer than 100 ms.
+ */
+#define NVME_NG_TICK	(HZ / 25)
+
+/* jiffies between two looks at the deadlines */
+#define NVME_NG_CLOCK	HZ
+
+/* &nvme_ng_queue.seen if the queue was empty */
+#define NVME_NG_EMPTY	U32_MAX
+
+/* leaves 4 bits of an identifier for its generation */
+#define NVME_NG_MAX_DEPTH	4096
+
+/* &nvme_ng_slot.abort */
+enum {
+	NVME_NG_NO_ABORT,
+	NVME_NG_ABORTING,	/* Abort is in flight */
+	NVME_NG_ABORTED,	/* it has completed */
+};
 
 /**
- * struct nvme_ng_slot - a command in flight, by its Command Identifier
+ * struct nvme_ng_slot - a command in flight
  * @ioucmd: the command, NULL if there is none
  * @path: from where it came
  * @deadline: jiffies at which it is aborted
  * @timeout: jiffies from start to @deadline
- * @aborted: it was, and gets as much time again
+ * @cid: Command Identifier, whose lower bits are the index of the slot
+ * @abort: NVME_NG_ABORT*; a command that was aborted gets as much time again.
+ *	Written without the lock when Abort completes
+ * @held: the command has ended, Abort has not: the slot is not free yet
  */
 struct nvme_ng_slot {
 	struct io_uring_cmd	*ioucmd;
 	struct nvme_ng_path	*path;
 	unsigned long		deadline;
 	u32			timeout;
-	bool			aborted;
+	u16			cid;
+	u8			abort;
+	bool			held;
 };
 
 /**
@@ -45,20 +69,27 @@ struct nvme_ng_slot {
  * @lock: protects what changes, but for @users
  * @live: the controller takes commands
  * @plugged: the submission doorbell is rung when a plug is flushed
- * @polled: a ring polled since the last tick
  * @ticking: @tick is scheduled
  * @phase: of the next completion
  * @sq_tail: where the next command goes
+ * @sq_rung: as the controller knows it
  * @cq_head: where the next completion comes
- * @nr_free: identifiers on @free
+ * @cid_mask: lower bits of an identifier: index of the slot; those above are
+ *	its generation
+ * @free_head: where the next identifier is taken from @free
+ * @free_tail: where the next one goes; neither counter is reduced
+ * @nr_held: slots that are held
+ * @seen: @cq_head and @phase at the last tick, if there was a completion
+ * @clock: jiffies at which the deadlines are looked at again
  * @owner: the ring whose commands are in flight; another ring may take over
  *	while there are none
  * @sqes: submission queue
  * @cqes: completion queue
  * @depth: entries of each
- * @nr_slots: identifiers, fewer than @depth
- * @slots: commands by identifier
- * @free: stack of identifiers
+ * @nr_slots: commands in flight at most, fewer than @depth
+ * @slots: commands, and unused elements up to @cid_mask
+ * @free: identifiers of the commands to come, the next of each free slot, in
+ *	the order in which the slots became free
  * @ops: doorbells
  * @priv: for @ops
  * @qid: Queue Identifier
@@ -67,17 +98,23 @@ struct nvme_ng_slot {
  * @on_device: in &nvme_ng_device.queues
  * @ref: held by the transport and by each path that has the queue
  * @tick: nvme_ng_tick(), while commands are in flight
+ * @reset: nvme_ng_reset_work(), which may sleep
  */
 struct nvme_ng_queue {
 	spinlock_t			lock;	/* all but @users */
 	bool				live;
 	bool				plugged;
-	bool				polled;
 	bool				ticking;
 	u8				phase;
 	u16				sq_tail;
+	u16				sq_rung;
 	u16				cq_head;
-	u16				nr_free;
+	u32				cid_mask;
+	u32				free_head;
+	u32				free_tail;
+	u32				nr_held;
+	u32				seen;
+	unsigned long			clock;
 	const void			*owner;
 	struct nvme_command		*sqes;
 	struct nvme_completion		*cqes;
@@ -93,11 +130,23 @@ struct nvme_ng_queue {
 	struct list_head		on_device;
 	struct kref			ref;
 	struct delayed_work		tick;
+	struct work_struct		reset;
 };
 
+/* No command is in flight. */
 static bool nvme_ng_is_idle(const struct nvme_ng_queue *q)
 {
-	return q->nr_free == q->nr_slots;
+	return q->free_tail - q->free_head + q->nr_held == q->nr_slots;
+}
+
+/*
+ * The slot of an identifier becomes free.  The next command there has another
+ * generation, and all that are free already come first: what the controller
+ * says late of an identifier does not concern another command.
+ */
+static inline void nvme_ng_free_cid(struct nvme_ng_queue *q, u16 cid)
+{
+	q->free[q->free_tail++ & q->cid_mask] = cid + q->cid_mask + 1;
 }
 
 /* The last command of the path has ended; the queue's lock is held. */
@@ -108,17 +157,27 @@ static noinline void nvme_ng_exit_path(struct nvme_ng_path *path)
 }
 
 /* The end of a command; @q->lock is held. */
-static inline struct io_uring_cmd *nvme_ng_end_slot(struct nvme_ng_queue *q, u16 id)
+static inline void nvme_ng_end_slot(struct nvme_ng_queue *q,
+				    struct nvme_ng_slot *slot, u16 cid)
 {
-	struct nvme_ng_slot *slot = &q->slots[id];
-	struct io_uring_cmd *ioucmd = slot->ioucmd;
 	struct nvme_ng_path *path = slot->path;
 
 	slot->ioucmd = NULL;
-	q->free[q->nr_free++] = id;
+	if (unlikely(READ_ONCE(slot->abort) == NVME_NG_ABORTING)) {
+		slot->held = true;
+		q->nr_held++;
+	} else {
+		nvme_ng_free_cid(q, cid);
+	}
 	if (!--path->flying)
 		nvme_ng_exit_path(path);
-	return ioucmd;
+}
+
+/* Has the controller completed a command?  @q->lock is held. */
+static bool nvme_ng_is_pending(const struct nvme_ng_queue *q,
+			       const struct nvme_completion *cqe)
+{
+	return (le16_to_cpu(READ_ONCE(cqe->status)) & 1) == q->phase;
 }
 
 /*
@@ -130,15 +189,16 @@ static unsigned int nvme_ng_reap(struct nvme_ng_queue *q, bool in_ring)
 	struct nvme_completion *cqe = &q->cqes[q->cq_head];
 	unsigned int n = 0;
 
-	while ((le16_to_cpu(READ_ONCE(cqe->status)) & 1) == q->phase) {
+	while (nvme_ng_is_pending(q, cqe)) {
 		struct io_uring_cmd *ioucmd;
+		struct nvme_ng_slot *slot;
 		u64 result;
-		u16 id;
+		u16 cid;
 		int status;
 
 		/* the phase tells that the rest of the entry is there */
 		dma_rmb();
-		id = READ_ONCE(cqe->command_id);
+		cid = READ_ONCE(cqe->command_id);
 		status = le16_to_cpu(cqe->status) >> 1;
 		result = le64_to_cpu(cqe->result.u64);
 		cqe++;
@@ -148,13 +208,16 @@ static unsigned int nvme_ng_reap(struct nvme_ng_queue *q, bool in_ring)
 			cqe = q->cqes;
 		}
 		n++;
-		if (unlikely(id >= q->nr_slots || !q->slots[id].ioucmd)) {
+		slot = &q->slots[cid & q->cid_mask];
+		ioucmd = slot->ioucmd;
+		/* never sent, or completed before */
+		if (unlikely(slot->cid != cid || !ioucmd)) {
 			dev_warn_ratelimited(q->device->ctrl->device,
-					     "invalid id %u completed on queue %u\n",
-					     id, q->qid);
+					     "invalid id %#x completed on queue %u\n",
+					     cid, q->qid);
 			continue;
 		}
-		ioucmd = nvme_ng_end_slot(q, id);
+		nvme_ng_end_slot(q, slot, cid);
 		if (in_ring)
 			nvme_ng_uring_done(ioucmd, status, result, 0);
 		else
@@ -165,8 +228,12 @@ static unsigned int nvme_ng_reap(struct nvme_ng_queue *q, bool in_ring)
 	return n;
 }
 
+/* A doorbell must not be written with the value that it has. */
 static void nvme_ng_ring_sq(struct nvme_ng_queue *q)
 {
+	if (q->sq_rung == q->sq_tail)
+		return;
+	q->sq_rung = q->sq_tail;
 	q->ops->ring_sq(q->priv, q->sq_tail);
 }
 
@@ -307,7 +374,7 @@ static bool nvme_ng_may_issue(struct nvme_ng_queue *q,
 			      struct nvme_ng_open *open,
 			      struct nvme_ng_path *path, const void *ring)
 {
-	if (unlikely(!q->live || !q->nr_free))
+	if (unlikely(!q->live || q->free_head == q->free_tail))
 		return false;
 	if (unlikely(q->owner != ring)) {
 		if (!nvme_ng_is_idle(q))
@@ -333,6 +400,15 @@ static void nvme_ng_submit(struct nvme_ng_queue *q)
 		nvme_ng_ring_sq(q);
 }
 
+/* Commands are in flight from now on; @q->lock is held. */
+static noinline void nvme_ng_start_tick(struct nvme_ng_queue *q)
+{
+	q->ticking = true;
+	q->seen = NVME_NG_EMPTY;
+	q->clock = jiffies + NVME_NG_CLOCK;
+	queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
+}
+
 /**
  * nvme_ng_lean_issue - issue a command on a queue of its ring
  * @ns: the namespace
@@ -351,9 +427,10 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	struct nvme_ng_slot *slot;
 	struct nvme_command *cmd;
 	struct nvme_ng_pdu *pdu;
-	u32 timeout_ms;
+	unsigned int timeout;
+	u32 timeout_ms, mask;
 	u8 opcode;
-	u16 id;
+	u16 cid;
 	int ret;
 
 	path = open ? nvme_ng_find_path(open, ns) : NULL;
@@ -370,6 +447,9 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	if (unlikely(opcode >= ARRAY_SIZE(path->op) ||
 		     !path->op[opcode % ARRAY_SIZE(path->op)]))
 		return 1;
+	timeout_ms = READ_ONCE(sqe->timeout_ms);
+	timeout = likely(!timeout_ms) ? ns->queue->rq_timeout :
+		  nvme_ng_user_timeout(ns->queue, timeout_ms);
 
 	spin_lock(&q->lock);
 	ret = 1;
@@ -382,26 +462,23 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	if (unlikely(ret))
 		goto out_exit;
 
-	id = q->free[--q->nr_free];
-	cmd->common.command_id = id;
-	slot = &q->slots[id];
+	mask = q->cid_mask;
+	cid = q->free[q->free_head++ & mask];
+	cmd->common.command_id = cid;
+	slot = &q->slots[cid & mask];
 	slot->ioucmd = ioucmd;
 	slot->path = path;
-	timeout_ms = READ_ONCE(sqe->timeout_ms);
-	slot->timeout = timeout_ms ? msecs_to_jiffies(timeout_ms) :
-				     ns->queue->rq_timeout;
-	slot->deadline = jiffies + slot->timeout;
-	slot->aborted = false;
+	slot->timeout = timeout;
+	slot->deadline = jiffies + timeout;
+	slot->cid = cid;
+	slot->abort = NVME_NG_NO_ABORT;
 	path->flying++;
 	pdu = nvme_ng_pdu(ioucmd);
 	pdu->lean = q;
 	pdu->q = NULL;
-	pdu->data = NVME_NG_REGION;
 	nvme_ng_submit(q);
-	if (unlikely(!q->ticking)) {
-		q->ticking = true;
-		queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
-	}
+	if (unlikely(!q->ticking))
+		nvme_ng_start_tick(q);
 	spin_unlock(&q->lock);
 	return -EIOCBQUEUED;
 
@@ -430,12 +507,14 @@ int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
 	do {
 		n = 0;
 		spin_lock(&q->lock);
-		q->polled = true;
 		ours = q->live && q->owner == ring;
-		if (likely(ours))
+		if (likely(ours)) {
 			n = nvme_ng_reap(q, true);
+			/* the tick may have completed what is polled for */
+			if (unlikely(!n))
+				ours = !nvme_ng_is_idle(q);
+		}
 		spin_unlock(&q->lock);
-		/* what the ring polls for may have been completed otherwise */
 		if (n || !ours || poll_flags & BLK_POLL_ONESHOT)
 			return n;
 		if (signal_pending(current))
@@ -456,18 +535,24 @@ static bool nvme_ng_is_dead(struct nvme_ctrl *ctrl)
 
 static enum rq_end_io_ret nvme_ng_abort_end(NVME_NG_END_IO_ARGS)
 {
+	struct nvme_ng_queue *q = req->end_io_data;
+	u16 cid = nvme_req(req)->cmd->abort.cid;
+
 	atomic_inc(&nvme_req(req)->ctrl->abort_limit);
+	/* in an interrupt: the lock of the queue is not for that */
+	WRITE_ONCE(q->slots[cid & q->cid_mask].abort, NVME_NG_ABORTED);
+	kref_put(&q->ref, nvme_ng_free_queue);
 	return RQ_END_IO_FREE;
 }
 
 /* Ask the controller to give up a command; @q->lock is held. */
-static bool nvme_ng_abort(struct nvme_ng_queue *q, u16 id)
+static bool nvme_ng_abort(struct nvme_ng_queue *q, struct nvme_ng_slot *slot)
 {
 	struct nvme_ctrl *ctrl = q->device->ctrl;
 	struct nvme_command c = {
 		.abort.opcode	= nvme_admin_abort_cmd,
 		.abort.sqid	= cpu_to_le16(q->qid),
-		.abort.cid	= id,
+		.abort.cid	= slot->cid,
 	};
 	struct request *req;
 
@@ -478,7 +563,10 @@ static bool nvme_ng_abort(struct nvme_ng_queue *q, u16 id)
 	if (IS_ERR(req))
 		goto out_inc;
 	nvme_init_request(req, &c);
+	kref_get(&q->ref);
+	slot->abort = NVME_NG_ABORTING;
 	req->end_io = nvme_ng_abort_end;
+	req->end_io_data = q;
 	blk_execute_rq_nowait(req, false);
 	return true;
 
@@ -491,28 +579,72 @@ out_inc:
  * A command takes too long: it is aborted first, and the second time only a
  * reset helps.
  */
-static bool nvme_ng_needs_reset(struct nvme_ng_queue *q, u16 id)
+static bool nvme_ng_needs_reset(struct nvme_ng_queue *q,
+				struct nvme_ng_slot *slot)
 {
-	struct nvme_ng_slot *slot = &q->slots[id];
 	struct device *dev = q->device->ctrl->device;
+	bool dead = nvme_ng_is_dead(q->device->ctrl);
 
-	if (!slot->aborted && !nvme_ng_is_dead(q->device->ctrl)) {
-		/* where there are too many aborts already, wait for them */
-		slot->aborted = nvme_ng_abort(q, id);
+	/* a reset would end the recovery of the link, and the device with it */
+	if (q->ops->is_frozen(q->priv)) {
 		slot->deadline = jiffies + slot->timeout;
-		if (slot->aborted)
-			dev_warn_ratelimited(dev, "command %u of queue %u timeout, aborting\n",
-					     id, q->qid);
 		return false;
 	}
-	dev_warn_ratelimited(dev, "command %u of queue %u timeout, reset controller\n",
-			     id, q->qid);
+	if (slot->abort == NVME_NG_NO_ABORT && !dead) {
+		slot->deadline = jiffies + slot->timeout;
+		/* where there are too many aborts already, wait for them */
+		if (nvme_ng_abort(q, slot))
+			dev_warn_ratelimited(dev, "command %#x of queue %u timeout, aborting\n",
+					     slot->cid, q->qid);
+		return false;
+	}
+	dev_warn_ratelimited(dev, "command %#x of queue %u timeout, reset controller\n",
+			     slot->cid, q->qid);
 	return true;
 }
 
-/* A controller that is being removed is not reset any more. */
-static void nvme_ng_reset(struct nvme_ng_queue *q)
+/* Look at the deadlines: is a reset needed?  @q->lock is held. */
+static bool nvme_ng_check_deadlines(struct nvme_ng_queue *q)
 {
+	bool reaped = false;
+	u16 i;
+
+	for (i = 0; i < q->nr_slots; i++) {
+		struct nvme_ng_slot *slot = &q->slots[i];
+
+		if (!slot->ioucmd || !time_after(jiffies, slot->deadline))
+			continue;
+		/* the controller may not be late at all */
+		if (!reaped)
+			nvme_ng_reap(q, false);
+		reaped = true;
+		if (slot->ioucmd && nvme_ng_needs_reset(q, slot))
+			return true;
+	}
+	return false;
+}
+
+/* Free the slots whose Abort has completed; @q->lock is held. */
+static void nvme_ng_release_held(struct nvme_ng_queue *q)
+{
+	u16 i;
+
+	for (i = 0; i < q->nr_slots && q->nr_held; i++) {
+		struct nvme_ng_slot *slot = &q->slots[i];
+
+		if (!slot->held || READ_ONCE(slot->abort) != NVME_NG_ABORTED)
+			continue;
+		slot->held = false;
+		q->nr_held--;
+		nvme_ng_free_cid(q, slot->cid);
+	}
+}
+
+/* A controller that is being removed is not reset any more. */
+static void nvme_ng_reset_work(struct work_struct *work)
+{
+	struct nvme_ng_queue *q = container_of(work, struct nvme_ng_queue,
+					       reset);
 	struct nvme_ctrl *ctrl = q->device->ctrl;
 
 	if (!nvme_reset_ctrl(ctrl))
@@ -529,41 +661,56 @@ static void nvme_ng_reset(struct nvme_ng_queue *q)
 }
 
 /*
- * Once a second while commands are in flight: complete what nobody polls for,
- * so that a freeze can end, and find what takes too long.
+ * Complete what was there at the last tick and still is, so that others do not
+ * wait for a ring that does not poll; @q->lock is held.  A ring that does poll
+ * has taken all that was there.
  */
+static void nvme_ng_reap_stale(struct nvme_ng_queue *q)
+{
+	u32 here = (u32)q->cq_head << 1 | q->phase;
+
+	if (!nvme_ng_is_pending(q, &q->cqes[q->cq_head])) {
+		q->seen = NVME_NG_EMPTY;
+	} else if (q->seen != here) {
+		q->seen = here;
+	} else {
+		nvme_ng_reap(q, false);
+		q->seen = NVME_NG_EMPTY;
+	}
+}
+
+/* While commands are in flight; does not sleep. */
 static void nvme_ng_tick(struct work_struct *work)
 {
 	struct nvme_ng_queue *q = container_of(to_delayed_work(work),
 					       struct nvme_ng_queue, tick);
-	bool reset = false;
-	u16 id;
 
 	spin_lock(&q->lock);
-	if (q->live && !q->polled)
-		nvme_ng_reap(q, false);
-	q->polled = false;
-	if (!q->live || nvme_ng_is_idle(q)) {
-		q->ticking = false;
-		spin_unlock(&q->lock);
-		return;
+	if (q->live) {
+		/* who has the plug may have been preempted */
+		if (q->plugged)
+			nvme_ng_ring_sq(q);
+		nvme_ng_reap_stale(q);
+		if (time_after(jiffies, q->clock)) {
+			q->clock = jiffies + NVME_NG_CLOCK;
+			if (nvme_ng_check_deadlines(q))
+				queue_work(nvme_reset_wq, &q->reset);
+		}
 	}
-	for (id = 0; id < q->nr_slots && !reset; id++)
-		if (q->slots[id].ioucmd &&
-		    time_after(jiffies, q->slots[id].deadline))
-			reset = nvme_ng_needs_reset(q, id);
+	if (q->nr_held)
+		nvme_ng_release_held(q);
+	q->ticking = q->live && (!nvme_ng_is_idle(q) || q->nr_held);
+	if (q->ticking)
+		queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
 	spin_unlock(&q->lock);
-
-	if (reset)
-		nvme_ng_reset(q);
-	queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
 }
 
 /**
  * nvme_ng_add_queue - offer a queue pair to rings
  * @ctrl: the controller
  * @qid: Queue Identifier
- * @depth: entries of each of the two, at least 2
+ * @depth: entries of each of the two, from 2 to 4096 so that 4 bits of an
+ *	identifier or more are its generation
  * @ops: doorbells
  * @priv: for @ops
  *
@@ -576,6 +723,7 @@ struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
 {
 	struct nvme_ng_device *device = nvme_ng_get_device(ctrl);
 	struct nvme_ng_queue *q;
+	u32 nr;
 
 	if (!device)
 		return NULL;
@@ -587,20 +735,23 @@ struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
 	kref_init(&q->ref);
 	spin_lock_init(&q->lock);
 	INIT_DELAYED_WORK(&q->tick, nvme_ng_tick);
+	INIT_WORK(&q->reset, nvme_ng_reset_work);
 	q->device = device;
 	q->qid = qid;
 	q->ops = ops;
 	q->priv = priv;
 	q->depth = depth;
 	q->nr_slots = depth - 1;
-	q->slots = kvcalloc(q->nr_slots, sizeof(*q->slots), GFP_KERNEL);
-	q->free = kvcalloc(q->nr_slots, sizeof(*q->free), GFP_KERNEL);
-	if (!q->slots || !q->free) {
+	nr = roundup_pow_of_two(q->nr_slots);
+	q->cid_mask = nr - 1;
+	q->slots = kvcalloc(nr, sizeof(*q->slots), GFP_KERNEL);
+	q->free = kvcalloc(nr, sizeof(*q->free), GFP_KERNEL);
+	if (!q->slots || !q->free || depth > NVME_NG_MAX_DEPTH) {
 		kref_put(&q->ref, nvme_ng_free_queue);
 		return NULL;
 	}
-	for (; q->nr_free < q->nr_slots; q->nr_free++)
-		q->free[q->nr_free] = q->nr_free;
+	for (; q->free_tail < q->nr_slots; q->free_tail++)
+		q->free[q->free_tail] = q->free_tail;
 	mutex_lock(&device->lock);
 	list_add_tail(&q->on_device, &device->queues);
 	mutex_unlock(&device->lock);
@@ -623,6 +774,7 @@ void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth,
 	q->sqes = sqes;
 	q->cqes = cqes;
 	q->sq_tail = 0;
+	q->sq_rung = 0;
 	q->cq_head = 0;
 	q->phase = 1;
 	q->live = depth == q->depth;
@@ -647,20 +799,30 @@ EXPORT_SYMBOL_GPL(nvme_ng_stop_queue);
  * @q: the queue, stopped, of a controller that does not touch memory any more
  *
  * Commands that the controller has not completed end with -EINTR.
+ *
+ * Return: whether it was started, or else its entries may be somebody else's.
  */
-void nvme_ng_cancel_queue(struct nvme_ng_queue *q)
+bool nvme_ng_cancel_queue(struct nvme_ng_queue *q)
 {
-	u16 id;
+	bool started;
+	u16 i;
 
 	spin_lock(&q->lock);
-	if (q->cqes)
+	started = q->cqes;
+	if (started)
 		nvme_ng_reap(q, false);
-	for (id = 0; id < q->nr_slots; id++)
-		if (q->slots[id].ioucmd)
-			nvme_ng_complete_in_task(nvme_ng_end_slot(q, id),
-						 -EINTR, 0);
+	for (i = 0; i < q->nr_slots; i++) {
+		struct nvme_ng_slot *slot = &q->slots[i];
+		struct io_uring_cmd *ioucmd = slot->ioucmd;
+
+		if (!ioucmd)
+			continue;
+		nvme_ng_end_slot(q, slot, slot->cid);
+		nvme_ng_complete_in_task(ioucmd, -EINTR, 0);
+	}
 	q->cqes = NULL;
 	spin_unlock(&q->lock);
+	return started;
 }
 EXPORT_SYMBOL_GPL(nvme_ng_cancel_queue);
 
@@ -676,6 +838,7 @@ void nvme_ng_remove_queue(struct nvme_ng_queue *q)
 	list_del(&q->on_device);
 	mutex_unlock(&q->device->lock);
 	cancel_delayed_work_sync(&q->tick);
+	cancel_work_sync(&q->reset);
 	kref_put(&q->ref, nvme_ng_free_queue);
 }
 EXPORT_SYMBOL_GPL(nvme_ng_remove_queue);

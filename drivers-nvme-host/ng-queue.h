@@ -19,13 +19,16 @@ struct nvme_ng_queue;
  * @ring_cq: completions before @head have been seen
  * @disable: the controller is being removed and does not answer: disable it,
  *	which cancels all commands
+ * @is_frozen: somebody recovers the link to the controller, which must not be
+ *	reset meanwhile
  *
- * The doorbells are called with the lock of the queue held.
+ * All but @disable are called with the lock of the queue held.
  */
 struct nvme_ng_queue_ops {
 	void (*ring_sq)(void *queue, u16 tail);
 	void (*ring_cq)(void *queue, u16 head);
 	void (*disable)(void *queue);
+	bool (*is_frozen)(void *queue);
 };
 
 void nvme_ng_add_device(struct nvme_ctrl *ctrl);
@@ -39,7 +42,7 @@ void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth,
 			 struct nvme_command *sqes,
 			 struct nvme_completion *cqes);
 void nvme_ng_stop_queue(struct nvme_ng_queue *q);
-void nvme_ng_cancel_queue(struct nvme_ng_queue *q);
+bool nvme_ng_cancel_queue(struct nvme_ng_queue *q);
 void nvme_ng_remove_queue(struct nvme_ng_queue *q);
 
 #endif /* _NVME_NG_QUEUE_H */

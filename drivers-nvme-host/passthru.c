@@ -660,6 +660,32 @@ static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_command *cmd,
 	return ret;
 }
 
+/* times the default that a user without privilege may give the controller */
+#define NVME_NG_MAX_TIMEOUT	4
+
+/**
+ * nvme_ng_user_timeout - how long a program lets a command take
+ * @q: queue of the namespace, or of the controller
+ * @timeout_ms: as the program gave it, not 0
+ *
+ * When it is over the controller is reset at last, for all, and until then a
+ * command holds up who freezes the queue: without CAP_SYS_ADMIN it is the
+ * default of the queue at least, and %NVME_NG_MAX_TIMEOUT times as much at
+ * most.
+ *
+ * Return: jiffies, no more than a request or a comparison of times can have.
+ */
+unsigned int nvme_ng_user_timeout(struct request_queue *q, u32 timeout_ms)
+{
+	unsigned long timeout = msecs_to_jiffies(timeout_ms);
+	unsigned long def = q->rq_timeout;
+
+	if (!capable(CAP_SYS_ADMIN))
+		timeout = clamp(timeout, def, NVME_NG_MAX_TIMEOUT * def);
+	return min3(timeout, (unsigned long)MAX_JIFFY_OFFSET,
+		    (unsigned long)UINT_MAX);
+}
+
 static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 				       struct nvme_ns *ns,
 				       struct nvme_command *cmd,
@@ -682,7 +708,7 @@ static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 	nvme_init_request(req, cmd);
 	nvme_req(req)->flags |= NVME_REQ_USERCMD;
 	if (args->timeout_ms)
-		req->timeout = msecs_to_jiffies(args->timeout_ms);
+		req->timeout = nvme_ng_user_timeout(q, args->timeout_ms);
 	return req;
 }
 
@@ -764,6 +790,7 @@ void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
 {
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 
+	pdu->data = NVME_NG_REGION;
 	pdu->value = status;
 	pdu->result = result;
 	nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
@@ -1321,7 +1348,7 @@ int nvme_ng_chr_uring_cmd(struct io_uring_cmd *ioucmd, unsigned int issue_flags)
 
 	if (nvme_ng_is_direct(ns->ctrl))
 		return nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
-	return nvme_ns_chr_uring_cmd(ioucmd, issue_flags);
+	return nvme_ns_chr_uring_cmd(ioucmd, nvme_ng_stock_flags(issue_flags));
 }
 
 /**
@@ -1337,7 +1364,7 @@ int nvme_ng_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 {
 	if (nvme_ng_is_direct(nvme_ng_file_ns(ioucmd->file)->ctrl))
 		return nvme_ng_poll(ioucmd, iob, poll_flags);
-	return nvme_ns_chr_uring_cmd_iopoll(ioucmd, iob, poll_flags);
+	return nvme_ng_stock_iopoll(ioucmd, iob, poll_flags);
 }
 
 /**
@@ -1406,6 +1433,51 @@ int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 }
 
 #ifdef CONFIG_NVME_MULTIPATH
+/*
+ * In the flags of an io_uring command that goes through a head: it is not the
+ * stock code's.  io_uring has bits from 0 and from 31 for itself.
+ */
+#define NVME_NG_OURS	BIT(29)
+
+/*
+ * The stock functions of a head look for a path again, which may be one of
+ * ours: these give them the one that was found.
+ */
+static long nvme_ng_path_admin_ioctl(struct nvme_ctrl *ctrl, unsigned int cmd,
+				     void __user *arg, bool write)
+{
+	long ret = nvme_ng_admin_ioctl(ctrl, cmd, arg, write);
+
+	return ret == -ENOIOCTLCMD ?
+		nvme_ng_stock_ctrl_ioctl(ctrl, cmd, arg, write) : ret;
+}
+
+static long nvme_ng_path_ioctl(struct file *file, struct nvme_ns *ns,
+			       unsigned int cmd, void __user *arg)
+{
+	long ret = nvme_ng_ioctl(file, ns, cmd, arg);
+
+	if (ret != -ENOIOCTLCMD || nvme_ng_is_direct(ns->ctrl))
+		return ret;
+	ret = nvme_ng_stock_ioctl(ns, cmd, arg, file->f_mode & FMODE_WRITE);
+	/* what needs no path */
+	return ret == -ENOTTY ? -ENOIOCTLCMD : ret;
+}
+
+static int nvme_ng_path_uring_cmd(struct nvme_ns *ns,
+				  struct io_uring_cmd *ioucmd,
+				  unsigned int issue_flags)
+{
+	if (!nvme_ng_is_direct(ns->ctrl)) {
+		/* it may have been tried on another path */
+		ioucmd->flags &= ~NVME_NG_OURS;
+		return nvme_ns_uring_cmd(ns, ioucmd,
+					 nvme_ng_stock_flags(issue_flags));
+	}
+	ioucmd->flags |= NVME_NG_OURS;
+	return nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
+}
+
 static struct nvme_ns_head *nvme_ng_file_head(struct file *file)
 {
 	return container_of(file_inode(file)->i_cdev, struct nvme_ns_head,
@@ -1463,9 +1535,9 @@ long nvme_ng_head_chr_ioctl(struct file *file, unsigned int cmd,
 	if (!ns)
 		return -EWOULDBLOCK;
 	if (nvme_ng_is_admin_ioctl(cmd))
-		ret = nvme_ng_admin_ioctl(ns->ctrl, cmd, argp, write);
+		ret = nvme_ng_path_admin_ioctl(ns->ctrl, cmd, argp, write);
 	else
-		ret = nvme_ng_ioctl(file, ns, cmd, argp);
+		ret = nvme_ng_path_ioctl(file, ns, cmd, argp);
 	nvme_ng_put_ns(ns);
 	return ret == -ENOIOCTLCMD ? nvme_ns_head_chr_ioctl(file, cmd, arg) :
 		ret;
@@ -1485,7 +1557,7 @@ int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			       unsigned int issue_flags)
 {
 	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
-	bool waits = !(issue_flags & IO_URING_F_NONBLOCK), stock;
+	bool waits = !(issue_flags & IO_URING_F_NONBLOCK);
 	int ret = -EIOCBQUEUED, srcu = 0;
 	struct nvme_ns *ns;
 
@@ -1495,17 +1567,16 @@ int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 		srcu = srcu_read_lock(&head->srcu);
 		ns = nvme_find_path(head);
 	}
-	stock = ns && !nvme_ng_is_direct(ns->ctrl);
 	/* returned, -EAGAIN would make io_uring try again, and again */
 	if (!ns)
 		nvme_ng_uring_done(ioucmd, -EAGAIN, 0, issue_flags);
-	else if (!stock)
-		ret = nvme_ng_uring_cmd(ns, ioucmd, issue_flags);
+	else
+		ret = nvme_ng_path_uring_cmd(ns, ioucmd, issue_flags);
 	if (!waits)
 		srcu_read_unlock(&head->srcu, srcu);
 	else if (ns)
 		nvme_ng_put_ns(ns);
-	return stock ? nvme_ns_head_chr_uring_cmd(ioucmd, issue_flags) : ret;
+	return ret;
 }
 
 /**
@@ -1519,14 +1590,9 @@ int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 int nvme_ng_head_chr_uring_cmd_iopoll(struct io_uring_cmd *ioucmd,
 				      struct io_comp_batch *iob, unsigned int poll_flags)
 {
-	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
-	int srcu = srcu_read_lock(&head->srcu);
-	struct nvme_ns *ns = nvme_find_path(head);
-	bool stock = ns && !nvme_ng_is_direct(ns->ctrl);
-
-	srcu_read_unlock(&head->srcu, srcu);
-	if (stock)
-		return nvme_ng_stock_head_iopoll(ioucmd, iob, poll_flags);
-	return nvme_ng_poll(ioucmd, iob, poll_flags);
+	/* the path of now is not the command's */
+	if (ioucmd->flags & NVME_NG_OURS)
+		return nvme_ng_poll(ioucmd, iob, poll_flags);
+	return nvme_ng_stock_iopoll(ioucmd, iob, poll_flags);
 }
 #endif /* CONFIG_NVME_MULTIPATH */

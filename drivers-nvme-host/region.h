@@ -620,6 +620,7 @@ static inline struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
 	return (struct nvme_ng_pdu *)&ioucmd->pdu;
 }
 
+unsigned int nvme_ng_user_timeout(struct request_queue *q, u32 timeout_ms);
 void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
 			      u64 result);
 

@@ -160,7 +160,8 @@ struct nvme_ng_map {
  * @cdw13: Command Dword 13
  * @cdw14: Command Dword 14
  * @cdw15: Command Dword 15
- * @timeout_ms: milliseconds until the command is aborted, 0 for the default
+ * @timeout_ms: milliseconds until the command is aborted, 0 for the default;
+ *	without CAP_SYS_ADMIN from once to four times the default
  * @rsvd2: must be 0
  * @region: handle from NVME_NG_IOCTL_MAP; 0 for a command without data, and
  *	for NVME_NG_URING_CMD_IO_VEC
