@@ -1096,7 +1096,7 @@ static int nvme_ng_ioctl_cmd(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 
 /*
  * NVME_IOCTL_SUBMIT_IO gives blocks, not bytes.  32-bit programs have it
- * without the padding at the end.
+ * without the padding at the end where they align 64 bits to 32.
  */
 #define NVME_NG_SUBMIT_IO32	_IOC(_IOC_WRITE, 'N', \
 				     _IOC_NR(NVME_IOCTL_SUBMIT_IO), \
@@ -1194,7 +1194,9 @@ static long nvme_ng_ioctl(struct file *file, struct nvme_ns *ns,
 	case NVME_IOCTL_IO64_CMD_VEC:
 		return nvme_ng_ioctl_cmd64(ns->ctrl, ns, arg, true, write);
 	case NVME_IOCTL_SUBMIT_IO:
+#ifdef COMPAT_FOR_U64_ALIGNMENT
 	case NVME_NG_SUBMIT_IO32:
+#endif
 		return nvme_ng_ioctl_submit_io(ns, arg, _IOC_SIZE(cmd), write);
 	default:
 		return -ENOIOCTLCMD;
