@@ -36,9 +36,10 @@ CONFIGS = (
            ("ARCH=s390", "CROSS_COMPILE=s390x-linux-gnu-"), sparse=True),
     Config("clang", ("CONFIG_64BIT=y", "CONFIG_IA32_EMULATION=y"),
            ("ARCH=x86_64", "CC=clang")),
-    # io_uring is for experts to leave out, who would not like to have no log
+    # io_uring is for experts to leave out, who would not like to have no log;
+    # without networks either, users have no count of locked pages
     Config("least", ("CONFIG_64BIT=y", "CONFIG_EXPERT=y", "CONFIG_PRINTK=y",
-                     "CONFIG_BUG=y", "# CONFIG_DMA_SHARED_BUFFER is not set"),
+                     "CONFIG_BUG=y", "CONFIG_NET=y", "# CONFIG_DMA_SHARED_BUFFER is not set"),
            ("ARCH=x86_64",), least=True),
 )
 
