@@ -45,8 +45,8 @@ all:      ## everything but the tests
 series:   ## the patch series in patches/: BASE=6.1, 6.12, 7.3; else all three
 	@set -e; for base in $(or $(BASE),$(BASES)); do patches/generate $$base; done
 
-check-series: setup selftests ## apply, build, boot, test a series: BASE=, default 7.3; DEBUG=1: KASAN, lockdep
-	patches/check $(if $(DEBUG),--debug,--boot) $(or $(BASE),7.3)
+check-series: setup selftests ## apply, build, boot, test a series: BASE=, default 7.3; DEBUG=1: KASAN, lockdep; CONFIGS=1: compile for others
+	patches/check $(if $(CONFIGS),--configs,$(if $(DEBUG),--debug,--boot)) $(or $(BASE),7.3)
 
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build

@@ -120,7 +120,6 @@ void nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
 static int nvme_ng_device_limits(struct device *dev, struct nvme_ng_limits *lim)
 {
 	int ret = -EWOULDBLOCK;
-	struct nvme_ns *ns;
 
 	if (dev->groups == nvme_ng_ns_groups) {
 		nvme_ng_limits(container_of(dev, struct nvme_ns, cdev_device),
@@ -132,8 +131,8 @@ static int nvme_ng_device_limits(struct device *dev, struct nvme_ng_limits *lim)
 		struct nvme_ns_head *head =
 			container_of(dev, struct nvme_ns_head, cdev_device);
 		int srcu = srcu_read_lock(&head->srcu);
+		struct nvme_ns *ns = nvme_find_path(head);
 
-		ns = nvme_find_path(head);
 		if (ns) {
 			nvme_ng_limits(ns, lim);
 			ret = 0;

@@ -777,6 +777,76 @@ static void nvme_ng_task_cb(NVME_NG_TW_ARGS)
 	nvme_ng_uring_end(nvme_ng_tw_ioucmd, nvme_ng_tw_flags);
 }
 
+/*
+ * May nvme_ng_uring_end() sleep?  Then it is not for a polled completion, which
+ * any ring may do for another.
+ */
+static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
+{
+	const struct nvme_ng_cmd *nc = pdu->cmd;
+
+	if (pdu->data != NVME_NG_BUFFERS)
+		return pdu->data == NVME_NG_PINNED;
+	return nvme_ng_buf_sleeps(&nc->data) ||
+		(nc->meta.len && nvme_ng_buf_sleeps(&nc->meta));
+}
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
+/*
+ * Commands of rings that poll, whose end sleeps, by ring.  They end when their
+ * ring polls: a ring that comes to an end polls until it has no command in
+ * flight, and on these kernels it lets no task work run meanwhile.
+ */
+static struct nvme_ng_ended {
+	struct llist_head list;
+} ____cacheline_aligned_in_smp nvme_ng_ended[64];
+
+static struct llist_head *nvme_ng_ended_of(const void *ring)
+{
+	return &nvme_ng_ended[hash_ptr(ring,
+				       ilog2(ARRAY_SIZE(nvme_ng_ended)))].list;
+}
+
+/* Ring @ring polls, and holds its uring_lock.  Return: commands that ended. */
+static int nvme_ng_end_listed(const void *ring)
+{
+	struct llist_head *list = nvme_ng_ended_of(ring);
+	struct llist_node *node, *next;
+	int n = 0;
+
+	if (llist_empty(list))
+		return 0;
+	node = llist_reverse_order(llist_del_all(list));
+	for (; node; node = next, n++) {
+		struct io_uring_cmd *ioucmd = nvme_ng_node_ioucmd(node);
+
+		/* once it has ended, its ring may free it */
+		next = node->next;
+		nvme_ng_uring_end(ioucmd, nvme_ng_ring(ioucmd) == ring ?
+				  0 : IO_URING_F_UNLOCKED);
+	}
+	return n;
+}
+#endif
+
+/* The end of a command where its ring does not poll; any context. */
+static void nvme_ng_end_elsewhere(struct io_uring_cmd *ioucmd)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
+	const void *ring = nvme_ng_ring(ioucmd);
+
+	if (nvme_ng_ring_polls(ioucmd)) {
+		if (nvme_ng_end_sleeps(nvme_ng_pdu(ioucmd)))
+			llist_add(nvme_ng_ioucmd_node(ioucmd),
+				  nvme_ng_ended_of(ring));
+		else
+			nvme_ng_uring_end(ioucmd, nvme_ng_poll_flags);
+		return;
+	}
+#endif
+	nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
+}
+
 /**
  * nvme_ng_complete_in_task - complete a command that had no request
  * @ioucmd: the command
@@ -793,21 +863,7 @@ void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
 	pdu->data = NVME_NG_REGION;
 	pdu->value = status;
 	pdu->result = result;
-	nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
-}
-
-/*
- * May nvme_ng_uring_end() sleep?  Then it is not for a polled completion, which
- * any ring may do for another.
- */
-static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
-{
-	const struct nvme_ng_cmd *nc = pdu->cmd;
-
-	if (pdu->data != NVME_NG_BUFFERS)
-		return pdu->data == NVME_NG_PINNED;
-	return nvme_ng_buf_sleeps(&nc->data) ||
-		(nc->meta.len && nvme_ng_buf_sleeps(&nc->meta));
+	nvme_ng_end_elsewhere(ioucmd);
 }
 
 static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
@@ -849,12 +905,12 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 	polled = pdu->hctx;
 	WRITE_ONCE(pdu->hctx, NULL);
 
-	/* the program's pages are let go in its own task */
+	/* where the program's pages cannot be let go here, its task does it */
 	if (polled &&
 	    nvme_ng_poll_inline(ioucmd, nvme_ng_end_sleeps(pdu)))
 		nvme_ng_uring_end(ioucmd, nvme_ng_poll_flags);
 	else
-		nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
+		nvme_ng_end_elsewhere(ioucmd);
 	return RQ_END_IO_FREE;
 }
 
@@ -1070,17 +1126,14 @@ static __always_inline int nvme_ng_uring_cmd(struct nvme_ns *ns,
 	return nvme_ng_uring_request(ns, ioucmd, issue_flags);
 }
 
-static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
-			struct io_comp_batch *iob, unsigned int poll_flags)
+static int nvme_ng_poll_request(struct nvme_ng_pdu *pdu,
+				struct request_queue *q,
+				struct io_comp_batch *iob,
+				unsigned int poll_flags)
 {
-	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
-	struct request_queue *q = pdu->q;
 	struct blk_mq_hw_ctx *hctx;
 	int ret;
 
-	if (!q)
-		return nvme_ng_lean_poll(pdu->lean, nvme_ng_ring(ioucmd),
-					 poll_flags);
 	/* as long as the request lives, so does the queue */
 	rcu_read_lock();
 	hctx = READ_ONCE(pdu->hctx);
@@ -1102,6 +1155,23 @@ static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
 		/* another ring may have found the completion */
 	} while (!need_resched() && READ_ONCE(pdu->hctx));
 	percpu_ref_put(&q->q_usage_counter);
+	return ret;
+}
+
+static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
+			struct io_comp_batch *iob, unsigned int poll_flags)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct request_queue *q = pdu->q;
+	int ret;
+
+	if (!q)
+		return nvme_ng_lean_poll(pdu->lean, nvme_ng_ring(ioucmd),
+					 poll_flags);
+	ret = nvme_ng_poll_request(pdu, q, iob, poll_flags);
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
+	ret += nvme_ng_end_listed(nvme_ng_ring(ioucmd));
+#endif
 	return ret;
 }
 
@@ -1181,7 +1251,7 @@ static int nvme_ng_ioctl_cmd(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 
 /*
  * NVME_IOCTL_SUBMIT_IO gives blocks, not bytes.  32-bit programs have it
- * without the padding at the end.
+ * without the padding at the end where they align 64 bits to 32.
  */
 #define NVME_NG_SUBMIT_IO32	_IOC(_IOC_WRITE, 'N', \
 				     _IOC_NR(NVME_IOCTL_SUBMIT_IO), \
@@ -1283,7 +1353,9 @@ static long nvme_ng_ioctl(struct file *file, struct nvme_ns *ns,
 	case NVME_IOCTL_IO64_CMD_VEC:
 		return nvme_ng_ioctl_cmd64(ns->ctrl, ns, arg, true, write);
 	case NVME_IOCTL_SUBMIT_IO:
+#ifdef COMPAT_FOR_U64_ALIGNMENT
 	case NVME_NG_SUBMIT_IO32:
+#endif
 		return nvme_ng_ioctl_submit_io(ns, arg, _IOC_SIZE(cmd), write);
 	default:
 		return -ENOIOCTLCMD;

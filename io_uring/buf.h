@@ -5,6 +5,7 @@
 #ifndef _LINUX_IO_URING_BUF_H
 #define _LINUX_IO_URING_BUF_H
 
+#include <linux/errno.h>
 #include <linux/types.h>
 
 struct bio_vec;
@@ -32,6 +33,7 @@ struct io_uring_buf_user {
 	struct io_uring_buf_user	*next;
 };
 
+#if defined(CONFIG_IO_URING)
 struct io_uring_buf_user *
 io_uring_cmd_buf_user(struct io_uring_cmd *ioucmd, u64 addr, u32 len,
 		      const void *key, unsigned int issue_flags);
@@ -39,5 +41,25 @@ const struct bio_vec *io_uring_cmd_buf_bvecs(struct io_uring_cmd *ioucmd,
 					     unsigned int *nr);
 int io_uring_cmd_add_buf_user(struct io_uring_cmd *ioucmd,
 			      struct io_uring_buf_user *user);
+#else
+static inline struct io_uring_buf_user *
+io_uring_cmd_buf_user(struct io_uring_cmd *ioucmd, u64 addr, u32 len,
+		      const void *key, unsigned int issue_flags)
+{
+	return NULL;
+}
+
+static inline const struct bio_vec *
+io_uring_cmd_buf_bvecs(struct io_uring_cmd *ioucmd, unsigned int *nr)
+{
+	return NULL;
+}
+
+static inline int io_uring_cmd_add_buf_user(struct io_uring_cmd *ioucmd,
+					    struct io_uring_buf_user *user)
+{
+	return -EOPNOTSUPP;
+}
+#endif
 
 #endif /* _LINUX_IO_URING_BUF_H */

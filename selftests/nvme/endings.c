@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,7 +37,7 @@
 /* the driver aborts so many commands at a time */
 #define ABORTS		4
 /* until each form had its turn */
-#define TIMEOUT_ROUNDS	5
+#define TIMEOUT_ROUNDS	6
 
 /* status of a command that was aborted, or whose queue was deleted */
 #define SC_ABORTED	0x007
@@ -137,6 +136,8 @@ static void map_mem(struct load *l);
 
 #define IOPOLL		IORING_SETUP_IOPOLL
 #define SQPOLL		IORING_SETUP_SQPOLL
+#define DEFER		(IORING_SETUP_SINGLE_ISSUER | \
+			 IORING_SETUP_DEFER_TASKRUN)
 
 static const struct form forms[] = {
 	{ "irq io", NVME_URING_CMD_IO, DEPTH, 0, NULL },
@@ -160,6 +161,12 @@ static const struct form forms[] = {
 	  register_mem },
 	{ "sqpoll region", NVME_NG_URING_CMD_IO, DEPTH, SQPOLL, map_mem },
 	{ "sqpoll region vec", NVME_NG_URING_CMD_IO_VEC, DEPTH, SQPOLL,
+	  map_mem },
+	{ "iopoll defer io", NVME_URING_CMD_IO, DEPTH, IOPOLL | DEFER, NULL },
+	{ "iopoll defer region", NVME_NG_URING_CMD_IO, DEPTH, IOPOLL | DEFER,
+	  map_mem },
+	{ "iopoll sqpoll io", NVME_URING_CMD_IO, DEPTH, IOPOLL | SQPOLL, NULL },
+	{ "iopoll sqpoll region", NVME_NG_URING_CMD_IO, DEPTH, IOPOLL | SQPOLL,
 	  map_mem },
 	{ "irq admin", NVME_URING_CMD_ADMIN, ADMIN_DEPTH, 0, NULL },
 	{ "irq admin vec", NVME_URING_CMD_ADMIN_VEC, ADMIN_DEPTH, 0, NULL },
@@ -773,26 +780,6 @@ static void end_device(const struct ending *e, unsigned int round)
 		finish(e, round, l);
 }
 
-/*
- * Before 7.0, a process that executes polls until nothing is in flight, and does
- * not let the task work run that completes what it has found.  The stock driver
- * hangs there with polled commands of any form, this one with those whose pages
- * it lets go in task work.
- */
-static bool exec_hangs(const struct form *form)
-{
-	struct utsname name;
-
-	return form->setup & IORING_SETUP_IOPOLL && !form->prepare &&
-	       !uname(&name) && atoi(name.release) < 7;
-}
-
-static bool takes_part(const struct form *form, const struct ending *e)
-{
-	return strstr(form->name, only_form) &&
-	       !(e->victim == execute && exec_hangs(form));
-}
-
 static void run_ending(void *arg)
 {
 	const struct ending *e = arg;
@@ -805,7 +792,7 @@ static void run_ending(void *arg)
 	runner = 0;
 	close_rings();
 	for (nr_loads = i = 0; i < ARRAY_SIZE(forms); i++)
-		if (takes_part(&forms[i], e))
+		if (strstr(forms[i].name, only_form))
 			loads[nr_loads++].form = &forms[i];
 	for (round = 0; round < e->rounds * times; round++) {
 		/* an ending may be the last of this controller */

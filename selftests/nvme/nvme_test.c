@@ -40,6 +40,11 @@ static unsigned int nr_named;
 static bool testbed;
 
 static unsigned int planned, done, failed, skipped;
+static unsigned int alone;	/* the only case to run, or 0 */
+static unsigned int alone_as;	/* and its number in the output */
+static const char *shuffle;	/* SEED,N */
+static bool counting;		/* tell the number of cases and no more */
+static char **arguments;
 static sigjmp_buf end_of_case;
 static bool in_case;
 static char skip_reason[256];
@@ -57,9 +62,13 @@ static void header(void)
 
 void nt_plan(unsigned int n)
 {
-	header();
 	planned = n;
+	if (alone)
+		return;
+	header();
 	printf("1..%u\n", n);
+	if (counting)
+		exit(0);
 }
 
 void nt_note(const char *fmt, ...)
@@ -90,12 +99,12 @@ void nt_die(const char *fmt, ...)
 {
 	va_list args;
 
-	printf("Bail out! ");
+	printf(alone ? "# " : "Bail out! ");
 	va_start(args, fmt);
 	vprintf(fmt, args);
 	va_end(args);
 	putchar('\n');
-	exit(EXIT_FAIL);
+	exit(alone ? EXIT_USAGE : EXIT_FAIL);
 }
 
 static void __noreturn end_case(int result)
@@ -141,16 +150,27 @@ static int run_case(void (*run)(void *arg), void *arg)
 	return result;
 }
 
+/* Is the next case, with what is made for it, to be left out? */
+bool nt_pass_over(void)
+{
+	if (!alone || done + 1 == alone)
+		return false;
+	done++;
+	return true;
+}
+
 void nt_test(void (*run)(void *arg), void *arg, const char *fmt, ...)
 {
 	char name[256];
 	va_list args;
 
+	if (nt_pass_over())
+		return;
 	va_start(args, fmt);
 	vsnprintf(name, sizeof(name), fmt, args);
 	va_end(args);
 
-	done++;
+	done = alone ? alone_as : done + 1;
 	switch (run_case(run, arg)) {
 	case PASS:
 		printf("ok %u %s\n", done, name);
@@ -163,10 +183,14 @@ void nt_test(void (*run)(void *arg), void *arg, const char *fmt, ...)
 		failed++;
 		printf("not ok %u %s\n", done, name);
 	}
+	if (alone)
+		exit(failed ? EXIT_FAIL : skipped ? EXIT_SKIP : 0);
 }
 
 int nt_end(void)
 {
+	if (alone)
+		nt_die("there are %u cases", done);
 	nt_note("%u passed, %u failed, %u skipped", done - failed - skipped,
 		failed, skipped);
 	if (done != planned) {
@@ -176,6 +200,105 @@ int nt_end(void)
 	if (failed)
 		return EXIT_FAIL;
 	return skipped == done ? EXIT_SKIP : 0;
+}
+
+/* The program once more, for what @what says, with its output in @out. */
+static pid_t run_again(const char *what, int out)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		dup2(out, STDOUT_FILENO);
+		setenv("NVME_TEST_CASE", what, 1);
+		execv("/proc/self/exe", arguments);
+		_exit(EXIT_USAGE);
+	}
+	if (pid < 0)
+		nt_die("cannot run the program again: %m");
+	return pid;
+}
+
+/* How many cases are there? */
+static unsigned int count_cases(void)
+{
+	unsigned int n = 0;
+	char line[256];
+	int fds[2];
+	FILE *f;
+
+	if (pipe2(fds, O_CLOEXEC))
+		nt_die("pipe: %m");
+	run_again("count", fds[1]);
+	close(fds[1]);
+	f = fdopen(fds[0], "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "1..%u", &n) == 1)
+			break;
+	fclose(f);
+	wait(NULL);
+	return n;
+}
+
+static int run_alone(unsigned int number, unsigned int as)
+{
+	char what[32];
+	int status;
+	pid_t pid;
+
+	snprintf(what, sizeof(what), "%u,%u", number, as);
+	pid = run_again(what, STDOUT_FILENO);
+	if (waitpid(pid, &status, 0) != pid)
+		nt_die("waitpid: %m");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_USAGE;
+}
+
+/*
+ * Cases in an order that a seed decides, each in a process of its own: one that
+ * needs what another left behind fails.
+ */
+static void __noreturn run_shuffled(unsigned int n)
+{
+	unsigned int *order, most = n, i, j, old;
+	unsigned long long seed;
+	__u64 state;
+
+	if (sscanf(shuffle, "%llu,%u", &seed, &most) < 1)
+		nt_die("NVME_TEST_SHUFFLE is SEED or SEED,MOST");
+	state = seed;
+	nt_plan(most < n ? most : n);
+	nt_note("NVME_TEST_SHUFFLE=%s: %u of %u cases", shuffle, planned, n);
+	order = calloc(n + 1, sizeof(*order));
+	if (!order)
+		nt_die("no memory");
+	for (i = 0; i < n; i++) {
+		/* a random one of those before it changes places with it */
+		j = nt_random(&state) % (i + 1);
+		old = order[j];
+		order[j] = i + 1;
+		if (j != i)
+			order[i] = old;
+	}
+	for (done = 0; done < planned;) {
+		i = order[done++];
+		switch (run_alone(i, done)) {
+		case 0:
+			break;
+		case EXIT_SKIP:
+			skipped++;
+			break;
+		case EXIT_FAIL:
+			failed++;
+			nt_note("that was NVME_TEST_CASE=%u", i);
+			break;
+		default:
+			failed++;
+			printf("not ok %u NVME_TEST_CASE=%u did not come to its end\n",
+			       done, i);
+		}
+	}
+	exit(nt_end());
 }
 
 /* Checks */
@@ -977,6 +1100,9 @@ static void help(const char *name)
 	     "  DEVICE     /dev/ngXnY or /dev/nvmeX to use instead, ALL DATA ON IT\n"
 	     "             IS LOST; also NVME_TEST_DEV=\"DEVICE...\"\n"
 	     "\n"
+	     "NVME_TEST_SHUFFLE=SEED,N: at most N cases in random order, each in a\n"
+	     "process of its own; NVME_TEST_CASE=N: only case N\n"
+	     "\n"
 	     "Without any of these no device is touched.\n"
 	     "exit status: 0 passed, 1 failed, 2 wrong usage, 4 skipped");
 }
@@ -990,11 +1116,17 @@ static void name_device(const char *path)
 
 void nt_init(int argc, char **argv, const struct nt_prog *program)
 {
-	const char *env;
+	const char *env, *env_case;
 	char *word;
 	int i;
 
 	prog = program;
+	arguments = argv;
+	shuffle = getenv("NVME_TEST_SHUFFLE");
+	env_case = getenv("NVME_TEST_CASE");
+	counting = env_case && !strcmp(env_case, "count");
+	if (env_case && sscanf(env_case, "%u,%u", &alone, &alone_as) == 1)
+		alone_as = 1;
 	for (i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			help(argv[0]);
@@ -1022,6 +1154,14 @@ void nt_init(int argc, char **argv, const struct nt_prog *program)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!nr_named && !testbed)
 		nt_skip_all("no device named: set NVME_TEST_DEV=/dev/ngXnY (loses its data)");
+	/* before anything is made: the other processes want as much */
+	if (shuffle && !env_case) {
+		unsigned int n = count_cases();
+
+		/* without any the program says why */
+		if (n)
+			run_shuffled(n);
+	}
 }
 
 const char *nt_via_name(enum nt_via via)

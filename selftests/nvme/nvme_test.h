@@ -197,6 +197,7 @@ struct nt_ns *nt_namespaces(size_t *n);
 struct nt_dev *nt_controllers(size_t *n);
 const char *nt_via_name(enum nt_via via);
 void nt_plan(unsigned int n);
+bool nt_pass_over(void);
 __printf(3, 4)
 void nt_test(void (*run)(void *arg), void *arg, const char *fmt, ...);
 int nt_end(void);

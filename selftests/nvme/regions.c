@@ -709,8 +709,11 @@ static void run_refused(void *arg)
 	int fd = ns->dev.fd, other_fd;
 
 	nt_status(nt_limits(fd, &lim), 0);
-	nt_place_fill(ns, 0, wire, len, 77);
 	nt_status(nt_map_area(fd, &areas[NT_SMALL], 0, &region, &granule), 0);
+	/* what was never written may have no protection information */
+	nt_place_fill(ns, 0, wire, limit, 77);
+	one_span(ns, "small pages", region, areas[NT_SMALL].at, 0, limit);
+	nt_place_fill(ns, 0, wire, len, 77);
 	one_span(ns, "small pages", region, areas[NT_SMALL].at, 0, len);
 	/* a handle of another file, beyond those of this one */
 	other_fd = open(ns->dev.path, O_RDWR | O_CLOEXEC);
@@ -1171,6 +1174,8 @@ static void test(struct nt_ns *ns, const char *name, const struct nt_mode *mode,
 		counted++;
 		return;
 	}
+	if (nt_pass_over())
+		return;
 	/* what a case that failed leaves behind ends with its file */
 	ns->dev.fd = open(ns->dev.path, O_RDWR | O_CLOEXEC);
 	if (ns->dev.fd < 0 || nt_map(ns->dev.fd, 0, meta.at, NT_PAGE,
