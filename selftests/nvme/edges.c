@@ -343,8 +343,11 @@ static void too_short(struct edge *e)
 				continue;
 			memset(area.at, NT_POISON, len + 4);
 			got = read_form(e, form, len, 0, len - less);
-			/* an SGL has a length, and the controller refuses */
-			if (!less ? got : sgl ? got <= 0 : got != -EINVAL)
+			/*
+			 * The controller refuses an SGL that is too short; a
+			 * region in pieces is described by PRPs all the same.
+			 */
+			if (!less ? got : got != -EINVAL && (!sgl || got <= 0))
 				nt_fail("%s, %u bytes less: got %d",
 					form_names[form], less, got);
 			if (less)
