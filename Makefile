@@ -11,6 +11,10 @@ run: all  ## set up everything, boot with our modules, show them working
 check: all ## all tests on all kernels; CHECK=WORDS for some configurations
 	qemu/check $(CHECK)
 
+mutations: all ## does a test notice each of many single faults: ONLY=WORDS for some
+	qemu/mutate $(ONLY)
+.PHONY: mutations
+
 bench: all ## instructions for each I/O, table and plot; QUICK=1 in five minutes
 	bench/run $(if $(QUICK),--quick)
 .PHONY: bench

@@ -110,6 +110,14 @@ for test in $run; do
 	timeout=${override:-${timeout:-45}}
 	echo "# timeout set to $timeout"
 	echo "# $name"
+	marks=
+	if [ -x "$collection/leftovers" ]; then
+		marks=$(mktemp)
+		"$collection/leftovers" --mark "$marks" || {
+			rm -f "$marks"
+			marks=
+		}
+	fi
 	# The pipe would hide the status.
 	status=$({
 		{
@@ -117,6 +125,13 @@ for test in $run; do
 			echo $? >&3
 		} | sed -u 's/^/# /' >&4
 	} 3>&1)
+	# What a test leaves behind is a failure of the test.
+	if [ -n "$marks" ]; then
+		left=$("$collection/leftovers" --check "$marks") || {
+			echo "$left" | sed 's/^/# /'
+			status=left
+		}
+	fi
 	case $status in
 	0)
 		passed=$((passed + 1))
@@ -125,6 +140,10 @@ for test in $run; do
 	4)
 		skipped=$((skipped + 1))
 		echo "ok $number $name # SKIP"
+		;;
+	left)
+		failed=$((failed + 1))
+		echo "not ok $number $name # left something behind"
 		;;
 	124)
 		failed=$((failed + 1))

@@ -132,6 +132,7 @@ long nt_kernel_kb(void)
 	static const char * const others[] = {
 		"MemFree", "Buffers", "Cached", "SwapCached", "AnonPages",
 		"SReclaimable", "KernelStack", "PageTables", "SecPageTables",
+		"Hugetlb",
 	};
 	FILE *f = fopen("/proc/meminfo", "r");
 	long kb, sum = 0;
