@@ -59,7 +59,10 @@ static void round_trip(struct nt_ns *ns, enum nt_via via,
 
 	nt_fill(value, len, len * 17 + key->len);
 	nt_status(store(ns, via, 0, key, value, len), NVME_SC_SUCCESS);
-	nt_status(exist(ns, via, key), NVME_SC_SUCCESS);
+	size = -1;
+	nt_status(nt_kv(ns, via, NVME_CMD_KV_EXIST, 0, key, NULL, 0, &size),
+		  NVME_SC_SUCCESS);
+	nt_eq(size, len);
 	nt_status(retrieve(ns, via, key, got, len, &size), NVME_SC_SUCCESS);
 	nt_eq(size, len);
 	nt_same(got, value, len);
@@ -241,6 +244,25 @@ static void store_must_not_exist(struct nt_ns *ns, enum nt_via via)
 	nt_fill(b, 64, 2);
 	nt_status(store(ns, via, MUST_NOT_EXIST, &key, a, 64), NVME_SC_SUCCESS);
 	nt_status(store(ns, via, MUST_NOT_EXIST, &key, b, 64),
+		  NVME_SC_KV_KEY_EXISTS);
+	nt_status(retrieve(ns, via, &key, got, 64, &size), NVME_SC_SUCCESS);
+	nt_same(got, a, 64);
+	nt_status(delete(ns, via, &key), NVME_SC_SUCCESS);
+}
+
+/* No Store does what both options ask for, whether the key exists or not. */
+static void store_never(struct nt_ns *ns, enum nt_via via)
+{
+	struct nt_key key = make_key("never", 5);
+	char *a = nt_alloc(64, 0), *b = nt_alloc(64, 0), *got = nt_alloc(64, 0);
+	__u64 size;
+
+	nt_fill(a, 64, 1);
+	nt_fill(b, 64, 2);
+	nt_status(store(ns, via, MUST_EXIST | MUST_NOT_EXIST, &key, a, 64),
+		  NVME_SC_KV_NO_KEY);
+	nt_status(store(ns, via, 0, &key, a, 64), NVME_SC_SUCCESS);
+	nt_status(store(ns, via, MUST_EXIST | MUST_NOT_EXIST, &key, b, 64),
 		  NVME_SC_KV_KEY_EXISTS);
 	nt_status(retrieve(ns, via, &key, got, 64, &size), NVME_SC_SUCCESS);
 	nt_same(got, a, 64);
@@ -601,6 +623,7 @@ static const struct nt_case cases[] = {
 	{ "store_replaces", store_replaces },
 	{ "store_must_exist", store_must_exist },
 	{ "store_must_not_exist", store_must_not_exist },
+	{ "store_never", store_never },
 	{ "retrieve_partial", retrieve_partial },
 	{ "retrieve_oversize", retrieve_oversize },
 	{ "retrieve_missing", retrieve_missing },
