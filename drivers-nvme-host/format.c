@@ -223,6 +223,23 @@ static bool nvme_ng_all_pi(const struct nvme_id_ns *id,
 	}
 }
 
+/* Metadata of the largest command in any format that keeps it apart, bytes */
+static u32 nvme_ng_any_metadata(struct nvme_ns *ns, const struct nvme_id_ns *id)
+{
+	unsigned int i, nr = min_t(unsigned int, id->nlbaf + 1U,
+				   ARRAY_SIZE(id->lbaf));
+	u32 len = 0;
+
+	/* Metadata Capabilities: in a buffer of its own */
+	if (!(id->mc & 2))
+		return 0;
+	for (i = 0; i < nr; i++)
+		len = max(len, nvme_ng_max_metadata(ns, NVME_NG_FORMAT_KNOWN |
+			id->lbaf[i].ds << NVME_NG_FORMAT_SHIFT |
+			(u32)le16_to_cpu(id->lbaf[i].ms) << NVME_NG_FORMAT_MS));
+	return len;
+}
+
 /**
  * nvme_ng_format_read - a scan has identified a namespace with blocks
  * @ns: the namespace
@@ -253,7 +270,8 @@ void nvme_ng_format_read(struct nvme_ns *ns, unsigned int forgotten,
 	if (nvme_ng_all_pi(id, nvm, lbaf))
 		word |= NVME_NG_FORMAT_PI;
 
-	len = nvme_ng_max_metadata(ns, word);
+	/* once for all formats, so that it does not grow with each */
+	len = max(nvme_ng_max_metadata(ns, word), nvme_ng_any_metadata(ns, id));
 	if (len && nvme_ng_is_direct(ns->ctrl)) {
 		s = nvme_ng_get_scratch(ns->ctrl->dev, len);
 		if (s)

@@ -35,7 +35,8 @@
  * struct state - what there is at one time
  * @pins: pages
  * @memory_kb: of the kernel's own
- * @mapped: bytes mapped through an IOMMU since the mark, beside @pools
+ * @translated: an IOMMU translates for the controllers
+ * @mapped: bytes mapped through it since the mark, beside @pools
  * @pools: bytes of descriptor memory that controllers have
  * @used: pieces of it that are in use
  * @modules: references to the modules
@@ -44,6 +45,7 @@
 struct state {
 	unsigned long pins;
 	long memory_kb;
+	bool translated;
 	long long mapped;
 	long long pools;
 	unsigned int used;
@@ -119,6 +121,11 @@ static void add_pools(struct state *s, const char *ctrl)
 	char path[PATH_MAX], line[256], name[16];
 	FILE *f;
 
+	snprintf(path, sizeof(path),
+		 "/sys/class/nvme/%s/device/iommu_group/type", ctrl);
+	/* DMA, or DMA-FQ for lazy; identity passes through */
+	if (read_line(path, line, sizeof(line)) && !strncmp(line, "DMA", 3))
+		s->translated = true;
 	snprintf(path, sizeof(path), "/sys/class/nvme/%s/device/pools", ctrl);
 	f = fopen(path, "r");
 	while (f && fgets(line, sizeof(line), f)) {
@@ -184,7 +191,8 @@ static void look(struct state *s)
 		 core);
 	add_names(s, "/sys/class/nvme", "state");
 	add_names(s, "/sys/class/nvme-generic", "dev");
-	s->mapped = sum_of("map") - sum_of("unmap") - s->pools;
+	if (s->translated)
+		s->mapped = sum_of("map") - sum_of("unmap") - s->pools;
 }
 
 /* What is not as it was, NULL if nothing is. */
