@@ -19,10 +19,6 @@
 #else
 #include <linux/io_uring/cmd.h>
 #endif
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
-#include <linux/hash.h>
-#include <linux/llist.h>
-#endif
 #include "nvme.h"
 #include "nvme_ng.h"
 
@@ -64,9 +60,6 @@
 #define nvme_ng_ring(ioucmd)		(cmd_to_io_kiocb(ioucmd)->ctx)
 #define nvme_ng_ring_polls(ioucmd) \
 	(cmd_to_io_kiocb(ioucmd)->ctx->flags & IORING_SETUP_IOPOLL)
-/* of task work, which commands of rings that poll do not have */
-#define nvme_ng_ioucmd_node(ioucmd) \
-	(&cmd_to_io_kiocb(ioucmd)->io_task_work.node)
 #define NVME_NG_OVERLAP			0
 #define NVME_NG_REGION_ATTRS	(DMA_ATTR_NO_WARN | DMA_ATTR_SKIP_CPU_SYNC)
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
@@ -79,13 +72,6 @@
 	((read_only) && !dma_buf_is_dynamic(dmabuf) ? NULL : (ops))
 #define NVME_NG_IMPORT_DMA_BUF		MODULE_IMPORT_NS(DMA_BUF)
 
-static inline struct io_uring_cmd *nvme_ng_node_ioucmd(struct llist_node *node)
-{
-	struct io_kiocb *req = container_of(node, struct io_kiocb,
-					    io_task_work.node);
-
-	return io_kiocb_to_cmd(req, struct io_uring_cmd);
-}
 #else
 #define NVME_NG_END_IO_ARGS	struct request *req, blk_status_t err, \
 				const struct io_comp_batch *iob

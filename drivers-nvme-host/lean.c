@@ -262,12 +262,14 @@ static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_path *path,
 		goto out;
 	}
 	list_for_each_entry(q, &path->device->queues, on_device) {
+		/* one that the controller has no more */
+		if (!READ_ONCE(q->live))
+			continue;
 		if (q->users && q->owner == ring) {
 			found = q;
 			break;
 		}
-		/* not one that the controller has no more */
-		if (!q->users && !found && READ_ONCE(q->live))
+		if (!q->users && !found)
 			found = q;
 	}
 	if (found) {
@@ -501,6 +503,7 @@ out_unlock:
 int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
 		      unsigned int poll_flags)
 {
+	unsigned long until = jiffies + 1;
 	bool ours;
 	int n;
 
@@ -520,7 +523,8 @@ int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
 		if (signal_pending(current))
 			return 1;
 		cpu_relax();
-	} while (!need_resched());
+		/* the tick may have completed a later command of this ring */
+	} while (!need_resched() && time_before(jiffies, until));
 	return 0;
 }
 
@@ -778,6 +782,8 @@ void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth,
 	q->cq_head = 0;
 	q->phase = 1;
 	q->live = depth == q->depth;
+	if (q->nr_held)
+		nvme_ng_release_held(q);
 	spin_unlock(&q->lock);
 }
 EXPORT_SYMBOL_GPL(nvme_ng_start_queue);

@@ -99,6 +99,14 @@ void nvme_ng_exit(void)
 
 #define NVME_NG_PIECE_MAX	0x100000U
 
+/*
+ * In the flags of an io_uring command, which has bits from 0 and from 31 for
+ * itself: it went through a head and is not the stock code's; the controller
+ * writes to the page that is pinned for it.
+ */
+#define NVME_NG_OURS		BIT(29)
+#define NVME_NG_DIRTIES		BIT(28)
+
 /**
  * struct nvme_ng_args - a command as the program gave it
  * @addr: data, or an array of struct iovec; NULL outside of a registered
@@ -762,7 +770,9 @@ static void nvme_ng_uring_end(struct io_uring_cmd *ioucmd,
 	int status = pdu->value;
 
 	if (pdu->data != NVME_NG_BUFFERS) {
-		nvme_ng_release_piece(pdu, !status);
+		/* the page of a write was pinned for reading only */
+		nvme_ng_release_piece(pdu, !status &&
+				      ioucmd->flags & NVME_NG_DIRTIES);
 	} else {
 		nvme_ng_cmd_free(nc);
 		result = nc->result;
@@ -793,39 +803,21 @@ static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
 /*
- * Commands of rings that poll, whose end sleeps, by ring.  They end when their
- * ring polls: a ring that comes to an end polls until it has no command in
- * flight, and on these kernels it lets no task work run meanwhile.
+ * In the place of &nvme_ng_pdu.q: the command has ended, but for what sleeps.
+ * That is done when its ring polls for it: a ring that comes to an end polls
+ * until it has no command in flight, and on these kernels it lets no task work
+ * run meanwhile.
  */
-static struct nvme_ng_ended {
-	struct llist_head list;
-} ____cacheline_aligned_in_smp nvme_ng_ended[64];
+#define NVME_NG_ENDED	((struct request_queue *)1)
 
-static struct llist_head *nvme_ng_ended_of(const void *ring)
+/* Its ring polls for a command.  Return: whether that has ended by now. */
+static bool nvme_ng_end_polled(struct io_uring_cmd *ioucmd)
 {
-	return &nvme_ng_ended[hash_ptr(ring,
-				       ilog2(ARRAY_SIZE(nvme_ng_ended)))].list;
-}
-
-/* Ring @ring polls, and holds its uring_lock.  Return: commands that ended. */
-static int nvme_ng_end_listed(const void *ring)
-{
-	struct llist_head *list = nvme_ng_ended_of(ring);
-	struct llist_node *node, *next;
-	int n = 0;
-
-	if (llist_empty(list))
-		return 0;
-	node = llist_reverse_order(llist_del_all(list));
-	for (; node; node = next, n++) {
-		struct io_uring_cmd *ioucmd = nvme_ng_node_ioucmd(node);
-
-		/* once it has ended, its ring may free it */
-		next = node->next;
-		nvme_ng_uring_end(ioucmd, nvme_ng_ring(ioucmd) == ring ?
-				  0 : IO_URING_F_UNLOCKED);
-	}
-	return n;
+	/* pairs with nvme_ng_end_elsewhere() */
+	if (smp_load_acquire(&nvme_ng_pdu(ioucmd)->q) != NVME_NG_ENDED)
+		return false;
+	nvme_ng_uring_end(ioucmd, 0);
+	return true;
 }
 #endif
 
@@ -833,12 +825,11 @@ static int nvme_ng_end_listed(const void *ring)
 static void nvme_ng_end_elsewhere(struct io_uring_cmd *ioucmd)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
-	const void *ring = nvme_ng_ring(ioucmd);
-
 	if (nvme_ng_ring_polls(ioucmd)) {
 		if (nvme_ng_end_sleeps(nvme_ng_pdu(ioucmd)))
-			llist_add(nvme_ng_ioucmd_node(ioucmd),
-				  nvme_ng_ended_of(ring));
+			/* pairs with nvme_ng_end_polled() */
+			smp_store_release(&nvme_ng_pdu(ioucmd)->q,
+					  NVME_NG_ENDED);
 		else
 			nvme_ng_uring_end(ioucmd, nvme_ng_poll_flags);
 		return;
@@ -963,6 +954,7 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	struct nvme_ng_cmd *nc = NULL;
 	struct nvme_ng_piece piece;
 	struct request *req;
+	unsigned int noio;
 	int ret, status;
 	u64 result;
 
@@ -1036,15 +1028,21 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		ret = PTR_ERR(req);
 		goto out_release;
 	}
+	/* as in nvme_ng_map(), where there is more to allocate */
+	noio = memalloc_noio_save();
 	if (!nc && regions) {
 		ret = nvme_ng_map_region(pdu, nvme_req(req)->cmd, &args);
-		/* there is nothing to wait for in regions */
+		/* there is no page to wait for in regions */
 		if (ret > 0)
 			ret = nvme_ng_new_cmd(&nc, ns, ctrl, &cmd, &args);
 	} else if (!nc) {
+		ioucmd->flags &= ~NVME_NG_DIRTIES;
+		if (nvme_ng_dir(&cmd) != DMA_TO_DEVICE)
+			ioucmd->flags |= NVME_NG_DIRTIES;
 		ret = nvme_ng_map_piece(pdu, ns, ctrl, nvme_req(req)->cmd,
 					&args, &piece);
 	}
+	memalloc_noio_restore(noio);
 	if (!ret && nc) {
 		ret = nvme_ng_map(nc, ns, ctrl, nvme_req(req)->cmd, &args);
 		if (ret)
@@ -1131,6 +1129,7 @@ static int nvme_ng_poll_request(struct nvme_ng_pdu *pdu,
 				struct io_comp_batch *iob,
 				unsigned int poll_flags)
 {
+	unsigned long until = jiffies + 1;
 	struct blk_mq_hw_ctx *hctx;
 	int ret;
 
@@ -1152,8 +1151,12 @@ static int nvme_ng_poll_request(struct nvme_ng_pdu *pdu,
 			break;
 		}
 		cpu_relax();
-		/* another ring may have found the completion */
-	} while (!need_resched() && READ_ONCE(pdu->hctx));
+		/*
+		 * Another ring may have found the completion, or that of a
+		 * later command of this ring, which is not looked at here.
+		 */
+	} while (!need_resched() && READ_ONCE(pdu->hctx) &&
+		 time_before(jiffies, until));
 	percpu_ref_put(&q->q_usage_counter);
 	return ret;
 }
@@ -1162,15 +1165,20 @@ static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
 			struct io_comp_batch *iob, unsigned int poll_flags)
 {
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
-	struct request_queue *q = pdu->q;
+	struct request_queue *q = READ_ONCE(pdu->q);
 	int ret;
 
 	if (!q)
 		return nvme_ng_lean_poll(pdu->lean, nvme_ng_ring(ioucmd),
 					 poll_flags);
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
+	if (nvme_ng_end_polled(ioucmd))
+		return 1;
+#endif
 	ret = nvme_ng_poll_request(pdu, q, iob, poll_flags);
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
-	ret += nvme_ng_end_listed(nvme_ng_ring(ioucmd));
+	if (nvme_ng_end_polled(ioucmd))
+		ret = 1;
 #endif
 	return ret;
 }
@@ -1353,7 +1361,7 @@ static long nvme_ng_ioctl(struct file *file, struct nvme_ns *ns,
 	case NVME_IOCTL_IO64_CMD_VEC:
 		return nvme_ng_ioctl_cmd64(ns->ctrl, ns, arg, true, write);
 	case NVME_IOCTL_SUBMIT_IO:
-#ifdef COMPAT_FOR_U64_ALIGNMENT
+#ifdef CONFIG_COMPAT_FOR_U64_ALIGNMENT
 	case NVME_NG_SUBMIT_IO32:
 #endif
 		return nvme_ng_ioctl_submit_io(ns, arg, _IOC_SIZE(cmd), write);
@@ -1506,12 +1514,6 @@ int nvme_ng_dev_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 
 #ifdef CONFIG_NVME_MULTIPATH
 /*
- * In the flags of an io_uring command that goes through a head: it is not the
- * stock code's.  io_uring has bits from 0 and from 31 for itself.
- */
-#define NVME_NG_OURS	BIT(29)
-
-/*
  * The stock functions of a head look for a path again, which may be one of
  * ours: these give them the one that was found.
  */
@@ -1629,7 +1631,9 @@ int nvme_ng_head_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			       unsigned int issue_flags)
 {
 	struct nvme_ns_head *head = nvme_ng_file_head(ioucmd->file);
-	bool waits = !(issue_flags & IO_URING_F_NONBLOCK);
+	/* only data in one region takes no memory of the program */
+	bool waits = !(issue_flags & IO_URING_F_NONBLOCK) ||
+		ioucmd->cmd_op != NVME_NG_URING_CMD_IO;
 	int ret = -EIOCBQUEUED, srcu = 0;
 	struct nvme_ns *ns;
 

@@ -490,6 +490,7 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 	u64 skip = nvme_ng_is_dmabuf(region) ? region->offset : 0;
 	struct nvme_ng_survey survey = { };
 	struct nvme_ng_view *view;
+	unsigned int noio;
 	int ret;
 
 	view = kzalloc_obj(*view, GFP_KERNEL_ACCOUNT);
@@ -505,6 +506,8 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 	ret = down_read_killable(&device->mapping);
 	if (ret)
 		goto out_free;
+	/* who waits for this may hold up what the memory would be written to */
+	noio = memalloc_noio_save();
 	ret = -ENODEV;
 	if (device->gone)
 		goto out_unlock;
@@ -532,6 +535,7 @@ struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 out_unlock:
 	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) && view->attach)
 		nvme_ng_dmabuf_is_mapped(view);
+	memalloc_noio_restore(noio);
 	up_read(&device->mapping);
 	if (!ret)
 		return view;

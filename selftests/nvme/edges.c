@@ -624,6 +624,45 @@ static void dirty(struct edge *e)
 	}
 }
 
+/*
+ * What the device only read is not: its page may be of a file that the program
+ * must not write to, or of a file system that cannot.
+ */
+static void clean(struct edge *e)
+{
+	__u32 lens[] = { whole_units(e->ns, NT_PAGE),
+			 whole_units(e->ns, 3 * NT_PAGE) };
+	struct nvme_uring_cmd cmd;
+	unsigned char *at;
+	size_t i;
+	int memfd;
+
+	if (e->ns->csi != NVME_CSI_NVM || e->ns->pi)
+		nt_skip("it does not depend on what is written");
+	for (i = 0; i < 2 * ARRAY_SIZE(lens); i++) {
+		memfd = memfd_create("nvme-test", MFD_CLOEXEC);
+		if (memfd < 0 || ftruncate(memfd, AREA))
+			nt_fail("memfd: %m");
+		at = mmap(NULL, 4 * NT_PAGE, PROT_READ, MAP_SHARED, memfd, 0);
+		if (at == MAP_FAILED || madvise(at, 4 * NT_PAGE,
+						MADV_POPULATE_READ))
+			nt_fail("mmap: %m");
+		if (is_dirty(at))
+			nt_skip("pages are dirty from the start");
+		command(e, true, lens[i / 2], false, &cmd);
+		cmd.addr = (uintptr_t)at;
+		nt_status(i % 2 ? nt_dev_ioctl(e->ns->dev.fd,
+					       NVME_IOCTL_IO64_CMD, &cmd, NULL) :
+			  send_plain(e, NVME_URING_CMD_IO, NT_UNREGISTERED,
+				     &cmd), 0);
+		if (is_dirty(at))
+			nt_fail("%u bytes: what was only read is dirty",
+				lens[i / 2]);
+		munmap(at, 4 * NT_PAGE);
+		close(memfd);
+	}
+}
+
 static bool tell(const char *path, const char *text)
 {
 	FILE *file = fopen(path, "w");
@@ -1105,6 +1144,7 @@ static const struct {
 	{ "pins", pins, true },
 	{ "pins_of_commands", pins_of_commands, false },
 	{ "dirty", dirty, false },
+	{ "clean", clean, false },
 	{ "direction", direction, true },
 	{ "map_fields", map_fields, true },
 	{ "lengths", lengths, false },

@@ -171,7 +171,8 @@ static void nothing_named(void *arg)
 	if (!w.n)
 		nt_fail("no NVMe node to watch");
 	while (dir && (e = readdir(dir))) {
-		if (!is_program(e->d_name))
+		/* what the harness runs is no test */
+		if (!is_program(e->d_name) || !strcmp(e->d_name, "leftovers"))
 			continue;
 		nt_note("running %s", e->d_name);
 		nt_eq(run(e->d_name, NULL, NULL), 4);
