@@ -742,8 +742,10 @@ static void run_unbind_map(struct life *l)
 	after_removal(l);
 	poke("/sys/bus/pci/drivers/nvme", "bind", name);
 	reopen(l->ns);
+	/* a head may have found that it has no path before */
 	for (i = 0; i < ARRAY_SIZE(mappers); i++)
-		nt_status(mappers[i].ret, -ENODEV);
+		if (mappers[i].ret != -EAGAIN)
+			nt_status(mappers[i].ret, -ENODEV);
 }
 
 /* Are the namespaces of the controller gone? */
