@@ -26,7 +26,7 @@
 #define MAX_CTRLS	4
 
 /* how a command is sent */
-enum form { IOCTL, URING, VEC, FIXED, REGION, REGION_POLLED, FORMS };
+enum nt_form { IOCTL, URING, VEC, FIXED, REGION, REGION_POLLED, FORMS };
 
 static const char *const form_names[FORMS] = {
 	"ioctl", "io_uring", "vectored", "fixed", "region", "ring queue",
@@ -152,7 +152,7 @@ static void format(struct nt_ns *ns, const struct nt_dev *ctrl,
 /* One read, with all that its form needs, again and again. */
 struct reader {
 	struct nt_dev dev;
-	enum form form;
+	enum nt_form form;
 	unsigned char *data;
 	void *meta;
 	struct iovec vec;
@@ -162,7 +162,7 @@ struct reader {
 };
 
 static void reader_open(struct reader *r, const struct nt_ns *ns, uid_t uid,
-			enum form form, __u32 data_len, __u32 blocks,
+			enum nt_form form, __u32 data_len, __u32 blocks,
 			__u32 meta_len)
 {
 	struct iovec all;
@@ -250,7 +250,7 @@ static __u64 physical(const void *at)
  * A process that reads as the unprivileged user until it is killed.  Where a
  * controller takes the second page for a list it finds the address of @victim.
  */
-static pid_t start(const struct nt_ns *ns, enum form form, __u32 meta_len,
+static pid_t start(const struct nt_ns *ns, enum nt_form form, __u32 meta_len,
 		   __u64 victim)
 {
 	struct reader r;
@@ -349,7 +349,7 @@ static void race(void *arg)
 	}
 }
 
-static void expect(struct nt_ns *ns, uid_t uid, enum form form, int want)
+static void expect(struct nt_ns *ns, uid_t uid, enum nt_form form, int want)
 {
 	struct reader r;
 	int ret;
@@ -402,7 +402,7 @@ static void unknown(void *arg)
 {
 	struct job *j = arg;
 	unsigned int from, to;
-	enum form form;
+	enum nt_form form;
 
 	from = find_format(j->ns, 9, 0);
 	to = find_format(j->ns, 12, 0);
@@ -461,12 +461,12 @@ static void late_memory(void *arg)
 	late = mmap(NULL, NT_PAGE, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	fault_fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (fault_fd < 0 && errno == ENOSYS)
-		nt_skip("no userfaultfd");
+	if (fault_fd < 0)
+		nt_skip("no userfaultfd: %m");
 	reg.range.start = (uintptr_t)late;
 	reg.range.len = NT_PAGE;
 	zero.range = reg.range;
-	if (late == MAP_FAILED || fault_fd < 0 ||
+	if (late == MAP_FAILED ||
 	    ioctl(fault_fd, UFFDIO_API, &api) ||
 	    ioctl(fault_fd, UFFDIO_REGISTER, &reg))
 		nt_die("userfaultfd: %m");
