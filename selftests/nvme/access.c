@@ -78,7 +78,7 @@ static const struct sender {
  * The forms of a command through a ring. A form of the driver that is missing
  * here fails the case "every form": operations of no form must be ENOTTY.
  */
-enum form {
+enum nt_form {
 	FORM_IO,
 	FORM_IO_FIXED,
 	FORM_IO_VEC,
@@ -332,7 +332,7 @@ static void set_data(struct job *j, bool vec, bool region,
 }
 
 /* Up to BATCH commands at once in one form. */
-static void send_batch(struct job *j, enum form form, enum way way,
+static void send_batch(struct job *j, enum nt_form form, enum way way,
 		       const struct nvme_uring_cmd *cmds, unsigned int n)
 {
 	struct nt_dev *dev = forms[form].queue == ACCESS_ADMIN ? &j->ctrl :

@@ -78,7 +78,7 @@ static int send_plain(struct edge *e, __u32 op, int buf,
 	return nt_ring_run(&ring, e->ns->dev.fd, op, buf, cmd);
 }
 
-enum form {
+enum nt_form {
 	PLAIN,
 	PLAIN_VEC,
 	REGISTERED,
@@ -98,7 +98,7 @@ static const char *const form_names[FORMS] = {
  * all of which is region @e->region and the registered buffer. Of a vector the
  * first segment ends with the first page.
  */
-static int read_form(struct edge *e, enum form form, __u32 want, __u32 at,
+static int read_form(struct edge *e, enum nt_form form, __u32 want, __u32 at,
 		     __u32 len)
 {
 	bool region = form >= REGION, vec = form & 1;
