@@ -312,8 +312,8 @@ void nvme_ng_format_gone(struct nvme_ns *ns)
  * The caller holds nothing that a scan waits for.
  *
  * Return: 0, also where the format is still not known a second after it was
- * forgotten, and where it never was known; -EAGAIN
- * if the caller would have to wait; -EINTR if it is being killed.
+ * forgotten, and where it never was known; -EAGAIN if the caller would have to
+ * wait; -EINTR if it is being killed.
  */
 int nvme_ng_format_settle(struct nvme_ns *ns, bool nowait)
 {
@@ -407,12 +407,6 @@ unsigned int nvme_ng_admin_effects(unsigned char opcode)
 	}
 }
 
-/* Is it frozen while formats change?  Commands of others are not judged here. */
-static bool nvme_ng_is_held(struct nvme_ns *ns)
-{
-	return nvme_ng_is_direct(ns->ctrl);
-}
-
 /**
  * nvme_ng_effects_begin - part of nvme_passthru_start()
  * @ctrl: controller that gets the command
@@ -424,6 +418,8 @@ static bool nvme_ng_is_held(struct nvme_ns *ns)
  * before nvme_ng_effects_end().  An I/O command cannot wait for its own queue:
  * from here on the format of its namespace is not known, but what is in flight
  * stays there.
+ *
+ * Only queues of controllers whose commands are judged here are frozen.
  *
  * For an admin command &nvme_subsystem.lock is held from here to
  * nvme_ng_effects_end(), unless nvme_passthru_start() has it already, so that no
@@ -446,11 +442,11 @@ void nvme_ng_effects_begin(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		mutex_lock(&subsys->lock);
 	list_for_each_entry(head, &subsys->nsheads, entry)
 		list_for_each_entry(other, &head->list, siblings)
-			if (nvme_ng_is_held(other))
+			if (nvme_ng_is_direct(other->ctrl))
 				nvme_ng_freeze_start(other->queue);
 	list_for_each_entry(head, &subsys->nsheads, entry)
 		list_for_each_entry(other, &head->list, siblings)
-			if (nvme_ng_is_held(other))
+			if (nvme_ng_is_direct(other->ctrl))
 				blk_mq_freeze_queue_wait(other->queue);
 	nvme_ng_forget_formats(subsys, true);
 }
@@ -481,7 +477,7 @@ void nvme_ng_effects_end(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	list_for_each_entry(head, &subsys->nsheads, entry)
 		list_for_each_entry(other, &head->list, siblings) {
 			nvme_queue_scan(other->ctrl);
-			if (nvme_ng_is_held(other))
+			if (nvme_ng_is_direct(other->ctrl))
 				nvme_ng_unfreeze(other->queue);
 		}
 	if (!(effects & NVME_CMD_EFFECTS_CSE_MASK))
@@ -503,7 +499,7 @@ bool nvme_ng_judges(struct nvme_ctrl *ctrl)
 	mutex_lock(&ctrl->subsys->lock);
 	list_for_each_entry(head, &ctrl->subsys->nsheads, entry)
 		list_for_each_entry(ns, &head->list, siblings)
-			found |= nvme_ng_is_held(ns);
+			found |= nvme_ng_is_direct(ns->ctrl);
 	mutex_unlock(&ctrl->subsys->lock);
 	return found;
 }
