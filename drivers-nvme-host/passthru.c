@@ -801,12 +801,10 @@ static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
 		(nc->meta.len && nvme_ng_buf_sleeps(&nc->meta));
 }
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
 /*
  * In the place of &nvme_ng_pdu.q: the command has ended, but for what sleeps.
  * That is done when its ring polls for it: a ring that comes to an end polls
- * until it has no command in flight, and on these kernels it lets no task work
- * run meanwhile.
+ * until it has no command in flight, and lets no task work run meanwhile.
  */
 #define NVME_NG_ENDED	((struct request_queue *)1)
 
@@ -819,23 +817,17 @@ static bool nvme_ng_end_polled(struct io_uring_cmd *ioucmd)
 	nvme_ng_uring_end(ioucmd, 0);
 	return true;
 }
-#endif
 
 /* The end of a command where its ring does not poll; any context. */
 static void nvme_ng_end_elsewhere(struct io_uring_cmd *ioucmd)
 {
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
-	if (nvme_ng_ring_polls(ioucmd)) {
-		if (nvme_ng_end_sleeps(nvme_ng_pdu(ioucmd)))
-			/* pairs with nvme_ng_end_polled() */
-			smp_store_release(&nvme_ng_pdu(ioucmd)->q,
-					  NVME_NG_ENDED);
-		else
-			nvme_ng_uring_end(ioucmd, nvme_ng_poll_flags);
-		return;
-	}
-#endif
-	nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
+	if (!nvme_ng_is_polled(ioucmd))
+		nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
+	else if (nvme_ng_end_sleeps(nvme_ng_pdu(ioucmd)))
+		/* pairs with nvme_ng_end_polled() */
+		smp_store_release(&nvme_ng_pdu(ioucmd)->q, NVME_NG_ENDED);
+	else
+		nvme_ng_uring_end(ioucmd, IO_URING_F_UNLOCKED);
 }
 
 /**
@@ -1171,15 +1163,11 @@ static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
 	if (!q)
 		return nvme_ng_lean_poll(pdu->lean, nvme_ng_ring(ioucmd),
 					 poll_flags);
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
 	if (nvme_ng_end_polled(ioucmd))
 		return 1;
-#endif
 	ret = nvme_ng_poll_request(pdu, q, iob, poll_flags);
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
 	if (nvme_ng_end_polled(ioucmd))
 		ret = 1;
-#endif
 	return ret;
 }
 
