@@ -8,7 +8,9 @@ run: all  ## set up everything, boot with our modules, show them working
 	qemu/vm run --iommu strict --share . -- /mnt/share/qemu/tests/demo.sh
 	bench/run --brief --kernel 6.12 --iommu strict
 
-check: all ## all tests on all kernels; CHECK=WORDS for some configurations
+check:    ## all tests on all kernels; CHECK=WORDS for some configurations
+	@qemu/check --dry-run $(CHECK) >/dev/null
+	@$(MAKE) --no-print-directory all
 	qemu/check $(CHECK)
 
 mutations: all ## does a test notice each of many single faults: ONLY=WORDS for some

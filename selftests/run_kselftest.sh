@@ -110,6 +110,8 @@ for test in $run; do
 	timeout=${override:-${timeout:-45}}
 	echo "# timeout set to $timeout"
 	echo "# $name"
+	# In the kernel log too: what is said there belongs to this test.
+	echo "$name" 2>/dev/null >/dev/kmsg || :
 	marks=
 	if [ -x "$collection/leftovers" ]; then
 		marks=$(mktemp)
@@ -121,7 +123,7 @@ for test in $run; do
 	# The pipe would hide the status.
 	status=$({
 		{
-			cd "$collection" && timeout "$timeout" "./$program" 2>&1 3>&-
+			cd "$collection" && timeout -k 10 "$timeout" "./$program" 2>&1 3>&-
 			echo $? >&3
 		} | sed -u 's/^/# /' >&4
 	} 3>&1)
