@@ -13,6 +13,10 @@ check:    ## all tests on all kernels; CHECK=WORDS for some configurations
 	@$(MAKE) --no-print-directory all
 	qemu/check $(CHECK)
 
+lint: root ## mistakes that can be found without a guest, and unit tests
+	qemu/lint
+.PHONY: lint
+
 mutations: all ## does a test notice each of many single faults: ONLY=WORDS for some
 	qemu/mutate $(ONLY)
 .PHONY: mutations

@@ -340,6 +340,8 @@ static void setup_vfio(void)
 	for (i = 0; i < VFIO_ENTRIES; i++)
 		queue.sqes[i] = sqe;
 	base = calloc(1, sizeof(*base));
+	if (!base)
+		die(ENOMEM, "calloc");
 	*base = iova;
 	stride = opt.size;
 }

@@ -39,7 +39,8 @@ CONFIGS = (
     # io_uring is for experts to leave out, who would not like to have no log;
     # without networks either, users have no count of locked pages
     Config("least", ("CONFIG_64BIT=y", "CONFIG_EXPERT=y", "CONFIG_PRINTK=y",
-                     "CONFIG_BUG=y", "CONFIG_NET=y", "# CONFIG_DMA_SHARED_BUFFER is not set"),
+                     "CONFIG_BUG=y", "CONFIG_NET=y",
+                     "# CONFIG_DMA_SHARED_BUFFER is not set"),
            ("ARCH=x86_64",), least=True),
 )
 

@@ -63,7 +63,8 @@ def conditions(name, text, version, defines):
 def functions(text):
     """Name and text of each function definition, with the comment above."""
     pattern = re.compile(
-        r"^(?:/\*(?:(?!\*/).)*\*/\n)?(static [^\n;={]*(?:\n\t[^\n;={]*)*)\n\{\n.*?^\}\n",
+        r"^(?:/\*(?:(?!\*/).)*\*/\n)?"
+        r"(static [^\n;={]*(?:\n\t[^\n;={]*)*)\n\{\n.*?^\}\n",
         re.M | re.S)
     for match in pattern.finditer(text):
         name = re.search(r"(\w+)\(", match[1])

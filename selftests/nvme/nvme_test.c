@@ -233,7 +233,9 @@ static unsigned int count_cases(void)
 	run_again("count", fds[1]);
 	close(fds[1]);
 	f = fdopen(fds[0], "r");
-	while (f && fgets(line, sizeof(line), f))
+	if (!f)
+		nt_die("fdopen: %m");
+	while (fgets(line, sizeof(line), f))
 		if (sscanf(line, "1..%u", &n) == 1)
 			break;
 	fclose(f);

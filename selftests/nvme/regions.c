@@ -435,7 +435,7 @@ static void run_metadata(void *arg)
 	for (kind = 0; kind < 2 * NT_KINDS; kind++) {
 		for (i = 0; i < 3; i++) {
 			struct nvme_uring_cmd cmd;
-			unsigned char *meta;
+			unsigned char *own_meta;
 			__u32 meta_len, at;
 
 			data = kind % NT_KINDS;
@@ -447,15 +447,15 @@ static void run_metadata(void *arg)
 			at = NT_HUGE + 8 * i;
 			if (i == 1)
 				at += NT_PAGE - meta_len;
-			meta = areas[other].at + at;
+			own_meta = areas[other].at + at;
 			if (granule[other] && at / NT_PAGE !=
 			    (at + meta_len - 1) / NT_PAGE)
 				at = NT_HUGE;
-			meta = areas[other].at + at;
+			own_meta = areas[other].at + at;
 
 			nt_fill(wire, blocks * ns->lba_size, kind * 3 + i);
 			memcpy(areas[data].at, wire, blocks * ns->lba_size);
-			nt_fill(meta, meta_len, 100 + kind * 3 + i);
+			nt_fill(own_meta, meta_len, 100 + kind * 3 + i);
 			nt_place_cmd(ns, 0, true, blocks * ns->lba_size, &cmd);
 			cmd.cdw2 = meta_len;
 			cmd.data_len = blocks * ns->lba_size;
@@ -464,9 +464,9 @@ static void run_metadata(void *arg)
 			nt_status(nt_region_run(&ring, fd, NVME_NG_URING_CMD_IO,
 						&cmd, region[data],
 						region[other]), 0);
-			memcpy(back + NT_HUGE, meta, meta_len);
+			memcpy(back + NT_HUGE, own_meta, meta_len);
 			memset(areas[data].at, NT_POISON, cmd.data_len);
-			memset(meta, NT_POISON, meta_len + 8);
+			memset(own_meta, NT_POISON, meta_len + 8);
 
 			nt_place_cmd(ns, 0, false, blocks * ns->lba_size, &cmd);
 			cmd.cdw2 = meta_len;
@@ -477,8 +477,8 @@ static void run_metadata(void *arg)
 						&cmd, region[data],
 						region[other]), 0);
 			nt_same(areas[data].at, wire, cmd.data_len);
-			nt_same(meta, back + NT_HUGE, meta_len);
-			nt_eq(meta[meta_len], NT_POISON);
+			nt_same(own_meta, back + NT_HUGE, meta_len);
+			nt_eq(own_meta[meta_len], NT_POISON);
 		}
 	}
 	for (kind = 0; kind < NT_KINDS; kind++)
@@ -1159,12 +1159,12 @@ static bool option(const char *arg)
 }
 
 static void test(struct nt_ns *ns, const char *name, const struct nt_mode *mode,
-		 void (*run)(void *arg))
+		 void (*body)(void *arg))
 {
 	struct target t = { .ns = ns, .mode = mode };
 	char full[128];
-	bool own = run == run_two_files || run == run_two_rings ||
-		   run == run_many_rings;
+	bool own = body == run_two_files || body == run_two_rings ||
+		   body == run_many_rings;
 	int saved = ns->dev.fd;
 
 	snprintf(full, sizeof(full), "%s %s %s", ns->name, mode->name, name);
@@ -1183,7 +1183,7 @@ static void test(struct nt_ns *ns, const char *name, const struct nt_mode *mode,
 		nt_die("cannot open %s and map memory", ns->dev.path);
 	if (!own)
 		nt_ring_open(&ring, 64, mode->setup);
-	nt_test(run, &t, "%s", full);
+	nt_test(body, &t, "%s", full);
 	if (!own)
 		nt_ring_close(&ring);
 	close(ns->dev.fd);
