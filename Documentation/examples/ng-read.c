@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <nvme_ng.h>
+#include <linux/nvme_ng.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
