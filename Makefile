@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-BASES := 6.1 6.12 7.3
+BASES := $(shell sed '/^\#/d; s/[^0-9.].*//' qemu/bases)
 
 help:     ## what there is to make (the default)
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
@@ -15,7 +15,10 @@ check:    ## all tests on all kernels; CHECK=WORDS for some configurations
 
 lint: root ## mistakes that can be found without a guest, and unit tests
 	qemu/lint
-.PHONY: lint
+
+docs: root ## the documentation as HTML in build/docs/html; compile its examples
+	qemu/docs
+.PHONY: lint docs
 
 mutations: all ## does a test notice each of many single faults: ONLY=WORDS for some
 	qemu/mutate $(ONLY)
@@ -37,12 +40,12 @@ qemu: root ## QEMU with Key Value namespaces and more
 liburing: setup ## liburing's own test of passthrough
 	qemu/build-liburing
 
-modules:  ## our modules: KERNEL=6.1, 6.12, 7.3; KDIR= KSRC= for any; else all three
+modules:  ## our modules: KERNEL= of qemu/bases; KDIR= KSRC= for any; else all bases
 	@set -e; $(if $(KDIR)$(KSRC),drivers-nvme-host/build $(if $(KDIR),--kdir $(KDIR)) $(if $(KSRC),--ksrc $(KSRC)),qemu/setup; for base in $(or $(KERNEL),$(BASES)); do drivers-nvme-host/build --kernel $$base; done)
 
 selftests: setup ## the selftests, in build/selftests
 	qemu/in-root $(MAKE) -s -j2 -C selftests install OUTPUT=$(CURDIR)/build/selftests.o INSTALL_PATH=$(CURDIR)/build/selftests
-	qemu/in-root $(CC) -O2 -Wall -Wextra -Iuapi Documentation/examples/ng-read.c -luring -o build/selftests/ng-read
+	qemu/docs --extract build/selftests
 	qemu/build-exporter $(BASES)
 
 deb: setup ## Debian package of the modules for dkms
@@ -52,7 +55,7 @@ all:      ## everything but the tests
 	@$(MAKE) --no-print-directory -j2 qemu setup
 	@$(MAKE) --no-print-directory liburing modules selftests
 
-series:   ## the patch series in patches/: BASE=6.1, 6.12, 7.3; else all three
+series:   ## the patch series in patches/: BASE= of qemu/bases; else all
 	@set -e; for base in $(or $(BASE),$(BASES)); do patches/generate $$base; done
 
 check-series: setup selftests ## apply, build, boot, test a series: BASE=, default 7.3; DEBUG=1: KASAN, lockdep; CONFIGS=1: compile for others

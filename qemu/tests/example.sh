@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The example in the documentation, run by a user without privilege.
+# The examples in the documentation, run by a user without privilege, and what
+# README.md prints.
 set -eu
 . ./bed.sh
-cp ../ng-read /tmp
+cp ../ng-read ../kv-hello ../readme-1 /tmp
 
 # Each read of 64 KiB begins with a byte that tells whether it came.
 reads_all() {
@@ -23,6 +24,30 @@ test_sgl() {
 
 test_prp() {
 	reads_all NVMENG-B
+}
+
+test_kv_hello() {
+	local device
+	for device in "$(node NVMENG-A 5)" "$(node NVMENG-B 2)"; do
+		[ "$(as_tester "$device" /tmp/kv-hello "$device" sixteen-bytes-ab blue)" = \
+			"4 bytes: blue" ]
+	done
+}
+
+test_readme_program() {
+	local device
+	for device in "$(node NVMENG-A 5)" "$(node NVMENG-B 2)"; do
+		[ "$(as_tester "$device" /tmp/readme-1 "$device")" = blue ]
+	done
+}
+
+# No error, and the value.
+test_readme_shell() {
+	local output
+	output=$(bash -euo pipefail ../readme-shell.sh 2>/tmp/errors) ||
+		{ cat /tmp/errors; return 1; }
+	echo "$output"
+	echo "$output" | grep -qa blue
 }
 
 test_no_permission() {
