@@ -42,12 +42,20 @@ test_readme_program() {
 }
 
 # No error, and the value.
-test_readme_shell() {
+says_blue() {
 	local output
-	output=$(bash -euo pipefail ../readme-shell.sh 2>/tmp/errors) ||
+	output=$(cd /tmp && bash -euo pipefail "$1" 2>/tmp/errors | tr -d '\0') ||
 		{ cat /tmp/errors; return 1; }
 	echo "$output"
-	echo "$output" | grep -qa blue
+	echo "$output" | grep -q blue
+}
+
+test_readme_shell() {
+	says_blue "$PWD/../readme-shell.sh"
+}
+
+test_key_value_shell() {
+	says_blue "$PWD/../key-value-shell.sh"
 }
 
 test_no_permission() {
