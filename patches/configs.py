@@ -59,8 +59,9 @@ def objects(config, changed, there):
     for name in changed:
         if not re.fullmatch(rf"(?:{HOST}|io_uring)/[\w-]+\.c", name):
             continue
+        # what is not there with what this has not
         if config.least and (name.startswith("io_uring/") or
-                             name.endswith("/multipath.c")):
+                             name.endswith(("/multipath.c", "/dmabuf.c"))):
             continue
         # hooks of other transports and modules have no object here
         if os.path.exists(f"{there}/{name}"):
