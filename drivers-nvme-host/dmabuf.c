@@ -76,13 +76,12 @@ static DEFINE_SPINLOCK(nvme_ng_attach_lock);
 /**
  * nvme_ng_get_dmabuf - take the memory of a region from a dma-buf
  * @region: the region, new
- * @open: the file that it is for
  * @m: names the dma-buf and the part of it
  *
  * Return: 0; -EBADF; -EINVAL if it is no dma-buf, or shorter; -EACCES if it is
  * not open for what the region is for.
  */
-int nvme_ng_get_dmabuf(struct nvme_ng_region *region, struct nvme_ng_open *open,
+int nvme_ng_get_dmabuf(struct nvme_ng_region *region,
 		       const struct nvme_ng_map *m)
 {
 	struct dma_buf *dmabuf = dma_buf_get(m->dmabuf_fd);
@@ -90,7 +89,6 @@ int nvme_ng_get_dmabuf(struct nvme_ng_region *region, struct nvme_ng_open *open,
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
 	region->dmabuf = dmabuf;
-	region->open = open;
 	region->offset = m->addr;
 	if (m->len > dmabuf->size || m->addr > dmabuf->size - m->len)
 		return -EINVAL;

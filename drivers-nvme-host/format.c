@@ -325,8 +325,8 @@ int nvme_ng_format_settle(struct nvme_ns *ns, bool nowait)
 		return 0;
 	until = READ_ONCE(p->settle_by);
 	left = until - jiffies;
-	/* one that was never known, or not read again in time */
-	if (!until || left <= 0)
+	/* one that was never known, or not read again in time, maybe long ago */
+	if (!until || left <= 0 || left > NVME_NG_FORMAT_WAIT + 1)
 		return 0;
 	if (nowait)
 		return -EAGAIN;

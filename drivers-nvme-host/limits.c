@@ -80,7 +80,8 @@ void nvme_ng_limits(struct nvme_ns *ns, struct nvme_ng_limits *lim)
 
 	lim->max_transfer = nvme_ng_max_transfer(ns);
 	if (direct) {
-		lim->features |= NVME_NG_F_REGIONS;
+		if (IS_ENABLED(CONFIG_IO_URING))
+			lim->features |= NVME_NG_F_REGIONS;
 		lim->max_segments = UIO_MAXIOV;
 		lim->dma_alignment = sgl && (ctrl->sgls & 3) == 1 ? 1 : 4;
 		lim->virt_boundary = sgl ? 0 : NVME_CTRL_PAGE_SIZE;

@@ -25,12 +25,13 @@
 /* pages pinned at a time, one page of pointers */
 #define NVME_NG_PIN_PAGES	(PAGE_SIZE / sizeof(struct page *))
 
+/* epochs that end at once, the rest of them in a work item */
+#define NVME_NG_END_AT_ONCE	16
+
 /* entries by which the second table is shifted, see nvme_ng_span_prps() */
 #define NVME_NG_PRP_SHIFT	(NVME_NG_PRPS / 2)
 
 static struct workqueue_struct *nvme_ng_wq;
-
-static void nvme_ng_epoch_work(struct work_struct *work);
 
 /**
  * nvme_ng_init_regions - allocate what all regions share
@@ -817,6 +818,7 @@ again:
 
 /* Regions */
 
+#ifdef CONFIG_IO_URING
 static unsigned long nvme_ng_memlock_limit(void)
 {
 	return capable(CAP_IPC_LOCK) ? ULONG_MAX :
@@ -828,7 +830,8 @@ static unsigned long nvme_ng_memlock_limit(void)
  * @locked: to remember it
  * @pages: pages
  *
- * Return: 0, or -ENOMEM beyond RLIMIT_MEMLOCK.
+ * Return: 0; -ENOMEM beyond RLIMIT_MEMLOCK; -EOPNOTSUPP without io_uring, as no
+ * command can use a region then.
  */
 int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages)
 {
@@ -861,6 +864,17 @@ void nvme_ng_uncharge(struct nvme_ng_locked *locked)
 	free_uid(locked->user);
 	locked->user = NULL;
 }
+#else
+/* users need not have a count of locked pages here */
+int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages)
+{
+	return -EOPNOTSUPP;
+}
+
+void nvme_ng_uncharge(struct nvme_ng_locked *locked)
+{
+}
+#endif
 
 static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 {
@@ -910,8 +924,23 @@ static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 	return ret;
 }
 
+static void nvme_ng_free_open_memory(struct kref *ref)
+{
+	kfree(container_of(ref, struct nvme_ng_open, ref));
+}
+
+/**
+ * nvme_ng_put_open - drop a reference
+ * @open: may be freed
+ */
+void nvme_ng_put_open(struct nvme_ng_open *open)
+{
+	kref_put(&open->ref, nvme_ng_free_open_memory);
+}
+
 static void nvme_ng_free_region(struct nvme_ng_region *region)
 {
+	struct nvme_ng_open *open = region->open;
 	struct nvme_ng_view *view, *next;
 	struct scatterlist *sg;
 	unsigned int i;
@@ -936,6 +965,8 @@ static void nvme_ng_free_region(struct nvme_ng_region *region)
 		nvme_ng_put_dmabuf(region);
 	kfree(region->epoch);
 	kfree(region);
+	atomic_dec(&open->regions);
+	nvme_ng_put_open(open);
 }
 
 /* What an epoch lets go of. */
@@ -958,7 +989,6 @@ struct nvme_ng_epoch *nvme_ng_new_epoch(void)
 		return NULL;
 	refcount_set(&epoch->ref, 1);
 	INIT_LIST_HEAD(&epoch->dead);
-	INIT_WORK(&epoch->work, nvme_ng_epoch_work);
 	return epoch;
 }
 
@@ -968,19 +998,26 @@ static struct nvme_ng_region *nvme_ng_new_region(struct nvme_ng_open *open,
 	struct nvme_ng_region *region;
 	int ret;
 
+	/* with those that wait for a command, so that there is an end to them */
+	if (atomic_inc_return(&open->regions) > NVME_NG_MAX_REGIONS) {
+		ret = -EMFILE;
+		goto out_uncount;
+	}
+	ret = -ENOMEM;
 	region = kzalloc_obj(*region, GFP_KERNEL_ACCOUNT);
 	if (!region)
-		return ERR_PTR(-ENOMEM);
+		goto out_uncount;
+	region->open = open;
+	kref_get(&open->ref);
 	region->len = m->len;
 	region->read_only = m->flags & NVME_NG_MAP_READ_ONLY;
 	region->dead.free = nvme_ng_free_dead_region;
-	ret = -ENOMEM;
 	region->epoch = nvme_ng_new_epoch();
 	if (!region->epoch)
 		goto out_free;
 	if (m->flags & NVME_NG_MAP_DMABUF)
 		ret = IS_ENABLED(CONFIG_DMA_SHARED_BUFFER) ?
-			nvme_ng_get_dmabuf(region, open, m) : -EOPNOTSUPP;
+			nvme_ng_get_dmabuf(region, m) : -EOPNOTSUPP;
 	else
 		ret = nvme_ng_pin_memory(region, m->addr);
 	if (!ret)
@@ -988,61 +1025,98 @@ static struct nvme_ng_region *nvme_ng_new_region(struct nvme_ng_open *open,
 out_free:
 	nvme_ng_free_region(region);
 	return ERR_PTR(ret);
+
+out_uncount:
+	atomic_dec(&open->regions);
+	return ERR_PTR(ret);
 }
 
 /* Epochs */
 
 /*
  * All commands of the epoch, and of those before, have completed.  What waits
- * for that is told in any context: an exporter may hold what letting go of
+ * for that is told, in any context: an exporter may hold what letting go of
  * something needs.
  *
- * Return: the last epoch that has ended, with all that is to be let go of.
+ * Return: true if the next epoch has ended, too, and @epoch is that now; false
+ * if @epoch has all that is to be let go of.
  */
-static struct nvme_ng_epoch *nvme_ng_end_epoch(struct nvme_ng_epoch *epoch)
+static bool nvme_ng_end_epoch(struct nvme_ng_epoch **epoch)
 {
-	struct nvme_ng_epoch *next;
+	struct nvme_ng_epoch *old = *epoch, *next = old->next;
 	struct nvme_ng_dead *dead;
 
-	for (;;) {
-		list_for_each_entry(dead, &epoch->dead, list) {
-			if (!dead->ended)
-				break;
-			dead->ended(dead);
-		}
-		next = epoch->next;
-		if (!next || !refcount_dec_and_test(&next->ref))
-			return epoch;
-		list_splice_tail(&epoch->dead, &next->dead);
-		kfree_rcu(epoch, rcu);
-		epoch = next;
+	/* no more than one: the end of an epoch ends one thing, or a file */
+	list_for_each_entry(dead, &old->dead, list) {
+		if (!dead->ended)
+			break;
+		dead->ended(dead);
+		dead->ended = NULL;
 	}
+	if (!next || !refcount_dec_and_test(&next->ref))
+		return false;
+	list_splice_tail(&old->dead, &next->dead);
+	kfree_rcu(old, rcu);
+	*epoch = next;
+	return true;
 }
 
 static void nvme_ng_free_epoch(struct nvme_ng_epoch *epoch)
 {
 	struct nvme_ng_dead *dead, *tmp;
 
-	list_for_each_entry_safe(dead, tmp, &epoch->dead, list)
+	list_for_each_entry_safe(dead, tmp, &epoch->dead, list) {
 		dead->free(dead);
+		cond_resched();
+	}
 	kfree_rcu(epoch, rcu);
 }
 
-static void nvme_ng_epoch_work(struct work_struct *work)
+static void nvme_ng_free_work(struct work_struct *work)
 {
 	nvme_ng_free_epoch(container_of(work, struct nvme_ng_epoch, work));
+}
+
+static void nvme_ng_end_work(struct work_struct *work)
+{
+	struct nvme_ng_epoch *epoch = container_of(work, struct nvme_ng_epoch,
+						   work);
+
+	while (nvme_ng_end_epoch(&epoch))
+		cond_resched();
+	INIT_WORK(&epoch->work, nvme_ng_free_work);
+	queue_work(nvme_ng_wq, &epoch->work);
 }
 
 /**
  * nvme_ng_leave_last - the last one leaves an epoch
  * @epoch: has no reference
  *
- * Any context.
+ * Any context.  It takes no longer if many epochs were waiting for this one.
+ * Those that are told late are still told by a work item that waits neither for
+ * memory nor for what letting go of something needs.
  */
 void nvme_ng_leave_last(struct nvme_ng_epoch *epoch)
 {
-	epoch = nvme_ng_end_epoch(epoch);
+	unsigned int left = NVME_NG_END_AT_ONCE;
+
+	while (nvme_ng_end_epoch(&epoch)) {
+		if (--left)
+			continue;
+		INIT_WORK(&epoch->work, nvme_ng_end_work);
+		queue_work(nvme_wq, &epoch->work);
+		return;
+	}
+	INIT_WORK(&epoch->work, nvme_ng_free_work);
 	queue_work(nvme_ng_wq, &epoch->work);
+}
+
+/* The last one leaves an epoch, and waits.  Process context, sleeps. */
+static void nvme_ng_leave_and_free(struct nvme_ng_epoch *epoch)
+{
+	while (nvme_ng_end_epoch(&epoch))
+		cond_resched();
+	nvme_ng_free_epoch(epoch);
 }
 
 /**
@@ -1095,20 +1169,6 @@ static void nvme_ng_free_path(struct nvme_ng_path *path)
 	kfree(path);
 }
 
-static void nvme_ng_free_open_memory(struct kref *ref)
-{
-	kfree(container_of(ref, struct nvme_ng_open, ref));
-}
-
-/**
- * nvme_ng_put_open - drop a reference
- * @open: may be freed
- */
-void nvme_ng_put_open(struct nvme_ng_open *open)
-{
-	kref_put(&open->ref, nvme_ng_free_open_memory);
-}
-
 static void nvme_ng_free_open(struct nvme_ng_open *open)
 {
 	struct nvme_ng_path *path, *next;
@@ -1132,7 +1192,7 @@ static void nvme_ng_free_open(struct nvme_ng_open *open)
 		list_splice_tail(&dead, &epoch->dead);
 	spin_unlock(&open->epoch_lock);
 	if (epoch && refcount_dec_and_test(&epoch->ref))
-		nvme_ng_free_epoch(nvme_ng_end_epoch(epoch));
+		nvme_ng_leave_and_free(epoch);
 	for (path = rcu_dereference_protected(open->paths, 1); path; path = next) {
 		next = rcu_dereference_protected(path->next, 1);
 		nvme_ng_free_path(path);
@@ -1347,8 +1407,7 @@ static int nvme_ng_new_handle(struct nvme_ng_open *open, u32 *handle)
 	*handle = i;
 	if (i < old->nr)
 		return 0;
-	if (i > NVME_NG_MAX_REGIONS)
-		return -EMFILE;
+	/* up to NVME_NG_MAX_REGIONS, as there are no more regions */
 	nr = 2 * old->nr;
 	table = kvzalloc(struct_size(table, region, nr), GFP_KERNEL_ACCOUNT);
 	if (!table)
@@ -1442,7 +1501,7 @@ static int nvme_ng_withdraw(struct nvme_ng_open *open, u32 handle,
 	old = nvme_ng_retire(open, epoch, &region->dead);
 	mutex_unlock(&open->lock);
 	if (refcount_dec_and_test(&old->ref))
-		nvme_ng_free_epoch(nvme_ng_end_epoch(old));
+		nvme_ng_leave_and_free(old);
 	return 0;
 
 out_unlock:

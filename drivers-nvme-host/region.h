@@ -128,7 +128,8 @@ struct nvme_ng_locked {
 /**
  * struct nvme_ng_dead - what ends with an epoch
  * @list: in &nvme_ng_epoch.dead
- * @ended: tells that no command uses it, in any context; or NULL
+ * @ended: tells that no command uses it, in any context; or NULL, also once
+ *	that was told
  * @free: lets it go, once @ended was called for all of the epoch; sleeps
  */
 struct nvme_ng_dead {
@@ -148,7 +149,7 @@ struct nvme_ng_dead {
  * @locked: who is charged for @mem
  * @epoch: the epoch that begins when the region is unmapped
  * @dmabuf: the dma-buf, in place of @mem
- * @open: the file, if @dmabuf
+ * @open: the file, a reference
  * @dead: in &nvme_ng_epoch.dead
  */
 struct nvme_ng_region {
@@ -171,7 +172,7 @@ struct nvme_ng_region {
  *	epoch before
  * @dead: what was unmapped at its end, struct nvme_ng_dead
  * @next: the epoch after it
- * @work: lets @dead go
+ * @work: ends the epochs after it, lets @dead go
  * @rcu: for kfree_rcu()
  *
  * A region may be used by commands of the epoch in which it was unmapped and
@@ -224,13 +225,14 @@ struct nvme_ng_path {
 
 /**
  * struct nvme_ng_open - an open node on which regions were mapped
- * @ref: held by the open file and by each attachment to a dma-buf
+ * @ref: held by the open file, by each region and each attachment to a dma-buf
  * @lock: held to change anything but the next two
  * @table: regions
  * @next: handles below this one are in use
  * @epoch: the current epoch, freed under RCU; NULL once the file is closed
  * @epoch_lock: held to change @epoch, and what is on its list
  * @attached: dma-bufs, struct nvme_ng_attach; see there
+ * @regions: how many there are, with those that wait for a command to end
  * @paths: namespaces
  * @write: the node is open for writing
  */
@@ -242,6 +244,7 @@ struct nvme_ng_open {
 	struct nvme_ng_epoch		*epoch;
 	spinlock_t			epoch_lock;	/* @epoch */
 	struct list_head		attached;
+	atomic_t			regions;
 	struct nvme_ng_path __rcu	*paths;
 	bool				write;
 };
@@ -475,7 +478,7 @@ struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl);
 void nvme_ng_put_device(struct nvme_ng_device *device);
 
 /* dmabuf.c, not there without CONFIG_DMA_SHARED_BUFFER */
-int nvme_ng_get_dmabuf(struct nvme_ng_region *region, struct nvme_ng_open *open,
+int nvme_ng_get_dmabuf(struct nvme_ng_region *region,
 		       const struct nvme_ng_map *m);
 void nvme_ng_put_dmabuf(struct nvme_ng_region *region);
 int nvme_ng_map_dmabuf(struct nvme_ng_view *view,

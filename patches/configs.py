@@ -37,9 +37,9 @@ CONFIGS = (
     Config("clang", ("CONFIG_64BIT=y", "CONFIG_IA32_EMULATION=y"),
            ("ARCH=x86_64", "CC=clang")),
     # io_uring is for experts to leave out, who would not like to have no log;
-    # without networks either, users have no count of locked pages
+    # with neither that nor networks users have no count of locked pages
     Config("least", ("CONFIG_64BIT=y", "CONFIG_EXPERT=y", "CONFIG_PRINTK=y",
-                     "CONFIG_BUG=y", "CONFIG_NET=y",
+                     "CONFIG_BUG=y", "# CONFIG_NET is not set",
                      "# CONFIG_DMA_SHARED_BUFFER is not set"),
            ("ARCH=x86_64",), least=True),
 )
@@ -59,8 +59,9 @@ def objects(config, changed, there):
     for name in changed:
         if not re.fullmatch(rf"(?:{HOST}|io_uring)/[\w-]+\.c", name):
             continue
+        # what is not there with what this has not
         if config.least and (name.startswith("io_uring/") or
-                             name.endswith("/multipath.c")):
+                             name.endswith(("/multipath.c", "/dmabuf.c"))):
             continue
         # hooks of other transports and modules have no object here
         if os.path.exists(f"{there}/{name}"):

@@ -60,12 +60,12 @@ def conditions(name, text, version, defines):
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def functions(text):
-    """Name and text of each function definition, with the comment above."""
+def functions(text, start="static "):
+    """Name and text of each function definition that begins so, with the comment
+    above."""
     pattern = re.compile(
-        r"^(?:/\*(?:(?!\*/).)*\*/\n)?"
-        r"(static [^\n;={]*(?:\n\t[^\n;={]*)*)\n\{\n.*?^\}\n",
-        re.M | re.S)
+        r"^(?:/\*(?:(?!\*/).)*\*/\n)?(" + start +
+        r"[^\n;={]*(?:\n\t[^\n;={]*)*)\n\{\n.*?^\}\n", re.M | re.S)
     for match in pattern.finditer(text):
         name = re.search(r"(\w+)\(", match[1])
         if name:
@@ -285,13 +285,13 @@ def move_functions(text, compat):
     for name, body in compat.functions.items():
         if name not in uses(text, compat.functions):
             continue
-        for caller, whole in functions(text):
+        for _, whole in functions(text, r"\w"):
             if name in uses(whole, compat.functions):
                 body = body.replace("static inline ", "static ", 1)
                 text = text.replace(whole, realign(body) + "\n" + whole)
                 break
         else:
-            raise Unresolved(f"{name}: no static function calls it")
+            raise Unresolved(f"{name}: no function calls it")
     return text
 
 

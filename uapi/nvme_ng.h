@@ -122,8 +122,9 @@ struct nvme_ng_map {
  * that is written back), EINVAL (a field that cannot be, or a dma-buf with
  * pieces that the controller cannot take), EBADF (no such descriptor), EACCES
  * (a dma-buf that is not open for writing), ENOMEM (no memory, or beyond
- * RLIMIT_MEMLOCK), EMFILE (65535 regions), EOPNOTSUPP (the
- * device cannot reach this memory without copies, or is not a PCIe controller),
+ * RLIMIT_MEMLOCK), EMFILE (65535 regions, with those that were unmapped and
+ * wait for commands in flight), EOPNOTSUPP (the device cannot reach this memory
+ * without copies, or is not a PCIe controller),
  * ENODEV (the controller is gone, or the exporter has taken the dma-buf back),
  * EAGAIN (a multipath node has no usable path), EINTR, or what pinning the
  * memory or the exporter of the dma-buf fails with.

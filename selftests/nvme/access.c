@@ -58,8 +58,18 @@ struct access_length {
 #define NO_SUCH_NSID	0xfffffffeU
 #define MAX_SHOWN	8
 
-/* Asynchronous Event Request and Doorbell Buffer Config */
-enum { ADMIN_AER = 0x0c, ADMIN_DBBUF = 0x7c };
+/*
+ * Asynchronous Event Request, Namespace Management and Attachment, Doorbell
+ * Buffer Config, Format NVM, Sanitize
+ */
+enum {
+	ADMIN_AER = 0x0c,
+	ADMIN_NS_MGMT = 0x0d,
+	ADMIN_NS_ATTACH = 0x15,
+	ADMIN_DBBUF = 0x7c,
+	ADMIN_FORMAT = 0x80,
+	ADMIN_SANITIZE = 0x84,
+};
 
 /* A sender: @cap as long as the process has all of root's capabilities. */
 static const struct sender {
@@ -195,6 +205,11 @@ static const unsigned long other_ioctls[] = {
 	NVME_NG_IOCTL_MAP, NVME_NG_IOCTL_UNMAP,
 };
 
+/* through a ring and by ioctl, for admin commands of two nodes */
+#define IO_FORMS	(FORM_ADMIN + 3)
+#define ADMIN_IOCTLS	2
+#define ADMIN_FORMS	(FORMS - FORM_ADMIN + 2 * ADMIN_IOCTLS)
+
 /* commands in a ring at a time */
 #define BATCH	256
 
@@ -207,6 +222,8 @@ struct job {
 	enum access_queue queue;
 	bool first;		/* the controller's own node is asked once */
 	bool thorough;		/* every opcode by every way */
+	unsigned int turn;	/* differs between namespaces */
+	unsigned int form, forms;	/* of this queue, counted through */
 	__u32 effects[256];	/* of the I/O commands */
 	bool prp_only;
 	struct nt_dev node;
@@ -331,6 +348,63 @@ static void set_data(struct job *j, bool vec, bool region,
 		cmd->metadata = region ? 0 : (uintptr_t)j->meta;
 }
 
+/* The admin commands that CDW10 7:0 decides about. */
+static const struct sweep {
+	__u8 opcode;
+	__u32 cdw10;		/* beside bits 7:0 */
+	bool csi;		/* in CDW11 31:24 */
+	bool only_refused;	/* it would change something */
+} sweeps[] = {
+	/* 4096 bytes; events stay */
+	{ NVME_ADMIN_GET_LOG, 0x3ff << 16 | 1 << 15, false, false },
+	{ NVME_ADMIN_IDENTIFY, 0, true, false },
+	{ NVME_ADMIN_SET_FEATURES, 0, false, true },
+	{ NVME_ADMIN_GET_FEATURES, 0, false, false },
+};
+
+static const struct sweep *find_sweep(__u8 opcode)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sweeps); i++)
+		if (sweeps[i].opcode == opcode)
+			return &sweeps[i];
+	return NULL;
+}
+
+/*
+ * With the capability a few rules let most commands pass, and each form has
+ * many of them. They are sent in one form each, which takes turns: I/O commands
+ * that are not supported or vendor specific, admin commands that make the driver
+ * scan all namespaces, and most of the sweeps.
+ */
+static bool takes_turns(const struct job *j, const struct nvme_uring_cmd *cmd)
+{
+	const struct access_rule *r = find_rule(j, cmd->opcode, cmd->cdw10);
+
+	if (!j->sender->cap)
+		return false;
+	if (j->queue == ACCESS_IO)
+		return r->condition == ACCESS_NO_CSUPP ||
+			(r->opcode.first == 0x80 && r->opcode.last == 0xff);
+	switch (cmd->opcode) {
+	case ADMIN_NS_MGMT:
+	case ADMIN_NS_ATTACH:
+	case ADMIN_FORMAT:
+	case ADMIN_SANITIZE:
+		return true;
+	}
+	return find_sweep(cmd->opcode) && !r->dw10.first &&
+		r->dw10.last == 0xff;
+}
+
+static bool has_turn(const struct job *j, const struct nvme_uring_cmd *cmd)
+{
+	return !takes_turns(j, cmd) ||
+		(cmd->opcode + (cmd->cdw10 & 0xff) + j->turn) % j->forms ==
+			j->form;
+}
+
 /* Up to BATCH commands at once in one form. */
 static void send_batch(struct job *j, enum nt_form form, enum way way,
 		       const struct nvme_uring_cmd *cmds, unsigned int n)
@@ -388,11 +462,13 @@ static void send_everywhere(struct job *j, const struct nvme_uring_cmd *cmds,
 			continue;
 		for (way = 0; way < WAYS; way++) {
 			for (i = 0, k = 0; i < n; i++)
-				if ((i + form) % WAYS == way ||
-				    (all && all(j, cmds[i].opcode)))
+				if (((i + form) % WAYS == way ||
+				     (all && all(j, cmds[i].opcode))) &&
+				    has_turn(j, &cmds[i]))
 					some[k++] = cmds[i];
 			send_batch(j, form, way, some, k);
 		}
+		j->form++;
 	}
 }
 
@@ -408,12 +484,15 @@ static void send_ioctls(struct job *j, struct nt_dev *dev,
 		for (k = 0; k < n; k++) {
 			struct nvme_uring_cmd cmd = cmds[k];
 
+			if (!has_turn(j, &cmd))
+				continue;
 			set_data(j, ioctls[i].vec, false, &cmd);
 			judge(j, ioctls[i].name, dev == &j->ctrl ?
 			      "of the controller" : "of the namespace",
 			      cmd.opcode, cmd.cdw10,
 			      nt_dev_ioctl(dev->fd, ioctls[i].op, &cmd, NULL));
 		}
+		j->form++;
 	}
 }
 
@@ -485,6 +564,8 @@ static void io_opcodes(struct job *j)
 		submit_io_opcode(j, "IOCTL_SUBMIT_IO", NVME_IOCTL_SUBMIT_IO, i);
 		submit_io_opcode(j, "32-bit IOCTL_SUBMIT_IO", SUBMIT_IO32, i);
 	}
+	j->form = 0;
+	j->forms = IO_FORMS;
 	send_everywhere(j, cmds, 256, is_refused_by_way);
 	send_ioctls(j, &j->node, cmds, 256);
 }
@@ -493,6 +574,8 @@ static void io_opcodes(struct job *j)
 static void admin_commands(struct job *j, const struct nvme_uring_cmd *cmds,
 			   unsigned int n)
 {
+	j->form = 0;
+	j->forms = j->first ? ADMIN_FORMS : ADMIN_IOCTLS;
 	send_ioctls(j, &j->node, cmds, n);
 	if (!j->first)
 		return;
@@ -551,20 +634,6 @@ static void admin_opcodes(struct job *j)
 	admin_commands(j, cmds, n);
 }
 
-/* The admin commands that CDW10 7:0 decides about. */
-static const struct {
-	__u8 opcode;
-	__u32 cdw10;		/* beside bits 7:0 */
-	bool csi;		/* in CDW11 31:24 */
-	bool only_refused;	/* it would change something */
-} sweeps[] = {
-	/* 4096 bytes; events stay */
-	{ NVME_ADMIN_GET_LOG, 0x3ff << 16 | 1 << 15, false, false },
-	{ NVME_ADMIN_IDENTIFY, 0, true, false },
-	{ NVME_ADMIN_SET_FEATURES, 0, false, true },
-	{ NVME_ADMIN_GET_FEATURES, 0, false, false },
-};
-
 static void sweep(struct job *j, size_t s)
 {
 	static struct nvme_uring_cmd cmds[256];
@@ -587,19 +656,16 @@ static void sweep(struct job *j, size_t s)
 /* A rule for some values of CDW10 7:0 needs a sweep over them. */
 static void check_sweeps(void)
 {
-	size_t i, s;
+	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(access_rules); i++) {
 		const struct access_rule *r = &access_rules[i];
 
 		if (!r->dw10.first && r->dw10.last == 0xff)
 			continue;
-		for (s = 0; s < ARRAY_SIZE(sweeps); s++)
-			if (r->queue == ACCESS_ADMIN &&
-			    r->opcode.first == sweeps[s].opcode &&
-			    r->opcode.last == sweeps[s].opcode)
-				break;
-		if (s == ARRAY_SIZE(sweeps))
+		if (r->queue != ACCESS_ADMIN ||
+		    r->opcode.first != r->opcode.last ||
+		    !find_sweep(r->opcode.first))
 			nt_die("rule %zu: CDW10 7:0 of opcode %02xh is not swept",
 			       i, r->opcode.first);
 	}
@@ -619,12 +685,18 @@ static void drop_cap_sys_admin(void)
 		nt_fail("capset: errno %d", errno);
 }
 
+/* The admin commands of other namespaces go by ioctl only. */
+static bool needs_rings(const struct job *j)
+{
+	return j->first || j->queue == ACCESS_IO;
+}
+
 static void open_rings(struct job *j)
 {
 	size_t i;
 	int ret;
 
-	for (i = 0; i < WAYS; i++) {
+	for (i = 0; i < WAYS && needs_rings(j); i++) {
 		nt_ring_open(&rings[i], BATCH, ways[i].setup);
 		ret = io_uring_register_buffers(&rings[i].ring, &j->vec, 1);
 		if (ret)
@@ -632,11 +704,11 @@ static void open_rings(struct job *j)
 	}
 }
 
-static void close_rings(void)
+static void close_rings(const struct job *j)
 {
 	size_t i;
 
-	for (i = 0; i < WAYS; i++)
+	for (i = 0; i < WAYS && needs_rings(j); i++)
 		nt_ring_close(&rings[i]);
 }
 
@@ -676,7 +748,7 @@ static void send_all(void *arg)
 		for (i = 0; i < ARRAY_SIZE(sweeps) && j->first; i++)
 			sweep(j, i);
 	}
-	close_rings();
+	close_rings(j);
 	if (j->wrong)
 		nt_fail("%u of %u commands were not judged as documented",
 			j->wrong, j->sent);
@@ -767,7 +839,7 @@ static void every_form(void *arg)
 			unknown_forms(j, _IOC(dir, 'N', 0, sizes[i]));
 			unknown_ioctls(j, _IOC(dir, 'N', 0, sizes[i]));
 		}
-	close_rings();
+	close_rings(j);
 	if (j->wrong)
 		nt_fail("%u operations are not known", j->wrong);
 }
@@ -893,6 +965,7 @@ static unsigned int go(struct nt_ns *ns, size_t i, bool run)
 			.queue = k % 2 ? ACCESS_ADMIN : ACCESS_IO,
 			.first = first,
 			.thorough = is_new_kind(ns, i),
+			.turn = i,
 		};
 
 		if (!case_of(name, sizeof(name), &ns[i], j.sender->name,
