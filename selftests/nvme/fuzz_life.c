@@ -56,7 +56,7 @@
 #define SIZE		(64 << 20)
 
 #define THREADS		3
-#define MAX_STEPS	48
+#define MAX_STEPS	128
 #define FILES		5
 #define AREAS		6
 #define REGIONS		12
@@ -75,7 +75,7 @@
 #define TRASH		SLOTS
 #define CHILD		(SLOTS + 1)
 
-#define AREA_LEN	(1 << 20)
+#define AREA_LEN	(512 << 10)
 #define AREA_PAGES	(NT_HUGE / NT_PAGE)
 
 #define ADMIN_FORMAT	0x80
@@ -182,6 +182,7 @@ static struct shared {
 	atomic_uint formats;	/* begun and ended */
 	unsigned int at[THREADS];
 	atomic_ulong sent, ok, status, refused, strict, checked;
+	atomic_uint errors[256];
 	double took[S_KINDS + 1];
 	atomic_bool may_die, gone;
 } *sh;
@@ -198,7 +199,7 @@ static __u32 lba_size = 512;
 
 static __u64 base_seed;
 static unsigned long seconds = 36, sequences;
-static char only_steps[256];
+static char only_steps[MAX_STEPS * 4];
 static const char *only_sender, *only_phase;
 static bool replay, verbose;
 static unsigned long done_sequences, total_sent, total_ok, total_status,
@@ -231,7 +232,7 @@ static void make_plan(struct plan *p, __u64 seed, enum sender sender)
 	p->calm = below(&s, 2);
 	p->memlock = below(&s, 8) ? 64 << 10 : 1 << below(&s, 13);
 	p->threads = 1 + (below(&s, 2) ? below(&s, THREADS) : 0);
-	p->nr = 8 + below(&s, MAX_STEPS - 8 + 1);
+	p->nr = 8 + below(&s, below(&s, 2) ? 32 : MAX_STEPS - 8 + 1);
 	for (sum = i = 0; i < S_KINDS; i++)
 		if (!p->calm || i < S_CALM)
 			sum += kinds[i].weight;
@@ -253,7 +254,7 @@ static void make_plan(struct plan *p, __u64 seed, enum sender sender)
 static void show_plan(const struct plan *p)
 {
 	unsigned int i, n = 0;
-	char list[MAX_STEPS * 4] = "", *at = list;
+	char list[MAX_STEPS * 4 + 1] = "", *at = list;
 
 	nt_note("seed %llu, %s, %s, %u threads, %s, %u KiB to lock:", p->seed,
 		sender_names[p->sender], phase_names[phase], p->threads,
@@ -366,6 +367,7 @@ struct cmd {
 	unsigned int first, nr;
 	__u32 version;
 	unsigned int area, area_gen, run, pages;
+	unsigned char *base;
 	int region, buf, file;
 	unsigned int region_gen, buf_gen, ring_gen, file_gen;
 	struct piece piece[PIECES];
@@ -909,7 +911,8 @@ static void release(struct cmd *c)
 {
 	struct slot *slot = c->slot < SLOTS ? &slots[c->slot] : NULL;
 
-	if (c->pages)
+	/* no other memory is ever at the same address */
+	if (c->base == areas[c->area].at)
 		memset(areas[c->area].used + c->run, 0, c->pages);
 	if (slot && c->model)
 		slot->busy = c->write ? 0 : slot->busy - 1;
@@ -946,8 +949,10 @@ static void check_guards(const struct cmd *c)
 		memset(copy + (c->meta - at), NT_POISON, c->meta_len);
 	for (j = 0; j < n; j++)
 		if (copy[j] != NT_POISON)
-			broken("form %d: byte %u of %u beside a read has changed to %02x",
-			       c->form, j, n, copy[j]);
+			broken("form %d, ring %#x: byte %u of %u beside a read of %u bytes at %zu in %u pieces has changed to %02x",
+			       c->form, rings[c->ring].r.setup, j, n,
+			       c->nr * SECTOR, c->piece[0].mem - at, c->pieces,
+			       copy[j]);
 }
 
 static void check_data(struct cmd *c)
@@ -1001,6 +1006,8 @@ static void judge(struct cmd *c, int res)
 		atomic_fetch_add(&sh->status, 1);
 	else
 		atomic_fetch_add(&sh->refused, 1);
+	if (res < 0 && res > -256)
+		atomic_fetch_add(&sh->errors[-res], 1);
 	switch (res) {
 	case 0 ... 0x7fff:
 	case -EACCES:
@@ -1276,11 +1283,8 @@ static struct cmd *new_command(const struct step *s, unsigned int n, int ring)
 	}
 	if (c->write)
 		c->version = ++versions;
-	if (!c->model) {
-		/* nobody looks at it, and nobody may wait for it */
-		memset(a->used + c->run, 0, c->pages);
-		c->pages = 0;
-	} else if (!fill(c)) {
+	c->base = a->at;
+	if (c->model && !fill(c)) {
 		memset(a->used + c->run, 0, c->pages);
 		return NULL;
 	}
@@ -1420,7 +1424,7 @@ static struct ring *lock_ring(__u32 a, bool stranger)
 static void do_commands(const struct step *s)
 {
 	struct ring *r = lock_ring(s->a[2], false);
-	unsigned int i, n = 1 + s->a[3] % 12, ring, flags = 0;
+	unsigned int i, n = 1 + s->a[3] % 24, ring, flags = 0;
 	struct io_uring_sqe *sqe;
 	struct cmd *c;
 
@@ -2476,7 +2480,7 @@ static void make_drive(void)
 	char arguments[256];
 	unsigned int i;
 
-	plugs++;
+	plugs = plugs ? plugs + 1 : (unsigned int)getpid() * 100;
 	snprintf(arguments, sizeof(arguments),
 		 "{\"job-id\": \"F%u\", \"options\": {\"driver\": \"file\", \"filename\": \"/tmp/F%u\", \"size\": %u}}",
 		 plugs, plugs, SIZE);
@@ -2752,6 +2756,9 @@ static enum result run_plan(const struct plan *p)
 			if (sh->took[i] > 0.02)
 				nt_note("  %s: %.3f s", i < S_KINDS ?
 					kinds[i].name : "drain", sh->took[i]);
+		for (i = 0; i < 256; i++)
+			if (sh->errors[i])
+				nt_note("  %s: %u", strerror(i), sh->errors[i]);
 	}
 	total_sent += sh->sent;
 	total_ok += sh->ok;
@@ -2778,24 +2785,29 @@ static bool still_fails(const struct plan *p, double end)
 static void shorten(struct plan *p)
 {
 	double end = now() + 60;
-	struct plan try;
+	char last[sizeof(sh->why)];
 	unsigned int part, at, i;
+	struct plan try;
 
 	if (!still_fails(p, end)) {
 		nt_note("it does not fail again");
 		return;
 	}
+	memcpy(last, sh->why, sizeof(last));
 	for (part = p->nr / 2; part; part /= 2) {
 		for (at = 0; at < p->nr && now() < end; at += part) {
 			try = *p;
 			for (i = at; i < at + part && i < p->nr; i++)
 				try.skip[i] = true;
-			if (memcmp(&try, p, sizeof(try)) &&
-			    still_fails(&try, end))
-				*p = try;
+			if (!memcmp(&try, p, sizeof(try)) ||
+			    !still_fails(&try, end))
+				continue;
+			*p = try;
+			memcpy(last, sh->why, sizeof(last));
 		}
 	}
-	nt_note("the shortest that fails%s:", now() < end ? "" : " so far");
+	nt_note("the shortest that fails%s: %s", now() < end ? "" : " so far",
+		last);
 	show_plan(p);
 }
 
