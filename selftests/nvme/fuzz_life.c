@@ -403,6 +403,7 @@ static int next_fd = 200;
 static pid_t children[16];
 static unsigned int nr_children;
 static pthread_t threads[THREADS];
+static pthread_barrier_t all_there;
 
 /* memory for arguments of system calls, of each thread, below 4 GiB */
 static __thread struct low {
@@ -443,7 +444,7 @@ static bool copy_out(void *to, const void *from, size_t len)
 	return process_vm_readv(getpid(), &l, 1, &r, 1, 0) == (ssize_t)len;
 }
 
-/* Each sector says where it belongs and which version of it it is. */
+/* Each sector says where it belongs, and its version. */
 static __u64 mix(__u64 x)
 {
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
@@ -1969,6 +1970,7 @@ static void *run_thread(void *arg)
 	double start;
 
 	low = low_memory(sizeof(*low), MAP_PRIVATE);
+	pthread_barrier_wait(&all_there);
 	for (i = 0; i < plan->nr; i++) {
 		const struct step *s = &plan->step[i];
 
@@ -2095,6 +2097,7 @@ static void __noreturn be_program(void)
 	versions = (__u32)plan->seed << 12;
 
 	threads[0] = pthread_self();
+	pthread_barrier_init(&all_there, NULL, plan->threads);
 	for (i = 1; i < plan->threads; i++)
 		if (pthread_create(&threads[i], NULL, run_thread,
 				   (void *)(uintptr_t)i))
@@ -2880,8 +2883,12 @@ static void run_sequences(void *arg)
 	__u64 seed;
 
 	done_sequences = 0;
-	total_sent = total_ok = total_status = total_refused = 0;
-	total_strict = total_checked = 0;
+	total_sent = 0;
+	total_ok = 0;
+	total_status = 0;
+	total_refused = 0;
+	total_strict = 0;
+	total_checked = 0;
 	for (n = 0; sequences ? n < sequences : now() < start + seconds; n++) {
 		seed = replay ? base_seed + n * !*only_steps :
 		       (base_seed + n) * SENDERS + a->sender;
