@@ -9,6 +9,8 @@
 /* vendor specific feature of the test bed's controllers */
 #define FEATURE_INJECT	0xc0
 #define FEATURE_OOB	0xc1
+#define FEATURE_FAULT	0xc2
+#define FEATURE_EVENT	0xc3
 
 static int log_fd = -1;
 static unsigned long pins;
@@ -43,6 +45,25 @@ void nt_log_quiet(void)
 				record);
 	}
 	nt_eq(n, 0);
+}
+
+/* Has a line with @text been logged?  It is looked at once. */
+bool nt_log_has(const char *text)
+{
+	char record[8192];
+	ssize_t len;
+
+	for (;;) {
+		len = read(log_fd, record, sizeof(record) - 1);
+		if (len < 0 && errno == EAGAIN)
+			return false;
+		/* EPIPE: records were overwritten */
+		if (len <= 0 && errno != EPIPE)
+			nt_fail("cannot read /dev/kmsg: %m");
+		record[len > 0 ? len : 0] = '\0';
+		if (strstr(record, text))
+			return true;
+	}
 }
 
 /* Pages that are pinned for DMA now. */
@@ -207,6 +228,36 @@ void nt_inject(int ctrl_fd, const struct nt_rule *rule)
 	memset(rules, 0, sizeof(rules));
 	if (rule)
 		rules[0] = *rule;
+	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
+		  NVME_SC_SUCCESS);
+}
+
+/* The only rules from now on. */
+void nt_faults(int ctrl_fd, const struct nt_fault *faults, unsigned int n)
+{
+	static struct nt_fault all[64];
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.addr = (uintptr_t)all,
+		.data_len = sizeof(all),
+		.cdw10 = FEATURE_FAULT,
+	};
+
+	memset(all, 0, sizeof(all));
+	if (n)
+		memcpy(all, faults, n * sizeof(*faults));
+	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
+		  NVME_SC_SUCCESS);
+}
+
+void nt_raise(int ctrl_fd, __u32 what)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.cdw10 = FEATURE_EVENT,
+		.cdw11 = what,
+	};
+
 	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
 		  NVME_SC_SUCCESS);
 }
