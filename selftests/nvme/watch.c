@@ -12,6 +12,9 @@
 #define FEATURE_FAULT	0xc2
 #define FEATURE_EVENT	0xc3
 
+/* of a command that was not sent, because the controller was not ready */
+#define SC_HOST_PATH	0x370
+
 static int log_fd = -1;
 static unsigned long pins;
 
@@ -232,6 +235,20 @@ void nt_inject(int ctrl_fd, const struct nt_rule *rule)
 		  NVME_SC_SUCCESS);
 }
 
+/* A case may have the controller reset, and end before that does. */
+static void set_feature(int ctrl_fd, const struct nvme_uring_cmd *cmd)
+{
+	int status, tries = 0;
+
+	do {
+		status = nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, cmd,
+				      NULL);
+		if (status == SC_HOST_PATH)
+			usleep(100000);
+	} while (status == SC_HOST_PATH && ++tries < 200);
+	nt_status(status, NVME_SC_SUCCESS);
+}
+
 /* The only rules from now on. */
 void nt_faults(int ctrl_fd, const struct nt_fault *faults, unsigned int n)
 {
@@ -246,8 +263,7 @@ void nt_faults(int ctrl_fd, const struct nt_fault *faults, unsigned int n)
 	memset(all, 0, sizeof(all));
 	if (n)
 		memcpy(all, faults, n * sizeof(*faults));
-	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
-		  NVME_SC_SUCCESS);
+	set_feature(ctrl_fd, &cmd);
 }
 
 void nt_raise(int ctrl_fd, __u32 what)
@@ -258,6 +274,5 @@ void nt_raise(int ctrl_fd, __u32 what)
 		.cdw11 = what,
 	};
 
-	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
-		  NVME_SC_SUCCESS);
+	set_feature(ctrl_fd, &cmd);
 }
