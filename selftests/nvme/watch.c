@@ -9,6 +9,11 @@
 /* vendor specific feature of the test bed's controllers */
 #define FEATURE_INJECT	0xc0
 #define FEATURE_OOB	0xc1
+#define FEATURE_FAULT	0xc2
+#define FEATURE_EVENT	0xc3
+
+/* of a command that was not sent, because the controller was not ready */
+#define SC_HOST_PATH	0x370
 
 static int log_fd = -1;
 static unsigned long pins;
@@ -43,6 +48,25 @@ void nt_log_quiet(void)
 				record);
 	}
 	nt_eq(n, 0);
+}
+
+/* Has a line with @text been logged?  It is looked at once. */
+bool nt_log_has(const char *text)
+{
+	char record[8192];
+	ssize_t len;
+
+	for (;;) {
+		len = read(log_fd, record, sizeof(record) - 1);
+		if (len < 0 && errno == EAGAIN)
+			return false;
+		/* EPIPE: records were overwritten */
+		if (len <= 0 && errno != EPIPE)
+			nt_fail("cannot read /dev/kmsg: %m");
+		record[len > 0 ? len : 0] = '\0';
+		if (strstr(record, text))
+			return true;
+	}
 }
 
 /* Pages that are pinned for DMA now. */
@@ -209,4 +233,46 @@ void nt_inject(int ctrl_fd, const struct nt_rule *rule)
 		rules[0] = *rule;
 	nt_status(nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL),
 		  NVME_SC_SUCCESS);
+}
+
+/* A case may have the controller reset, and end before that does. */
+static void set_feature(int ctrl_fd, const struct nvme_uring_cmd *cmd)
+{
+	int status, tries = 0;
+
+	do {
+		status = nt_dev_ioctl(ctrl_fd, NVME_IOCTL_ADMIN64_CMD, cmd,
+				      NULL);
+		if (status == SC_HOST_PATH)
+			usleep(100000);
+	} while (status == SC_HOST_PATH && ++tries < 200);
+	nt_status(status, NVME_SC_SUCCESS);
+}
+
+/* The only rules from now on. */
+void nt_faults(int ctrl_fd, const struct nt_fault *faults, unsigned int n)
+{
+	static struct nt_fault all[64];
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.addr = (uintptr_t)all,
+		.data_len = sizeof(all),
+		.cdw10 = FEATURE_FAULT,
+	};
+
+	memset(all, 0, sizeof(all));
+	if (n)
+		memcpy(all, faults, n * sizeof(*faults));
+	set_feature(ctrl_fd, &cmd);
+}
+
+void nt_raise(int ctrl_fd, __u32 what)
+{
+	struct nvme_uring_cmd cmd = {
+		.opcode = NVME_ADMIN_SET_FEATURES,
+		.cdw10 = FEATURE_EVENT,
+		.cdw11 = what,
+	};
+
+	set_feature(ctrl_fd, &cmd);
 }
