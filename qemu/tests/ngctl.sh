@@ -133,6 +133,7 @@ test_json() {
 	ngctl kv list "$device" --json >/tmp/kv.json
 	ngctl top --interval 1 --count 1 --json >/tmp/top.json
 	ngctl doctor "$device" --json >/tmp/doctor.json
+	ngctl kv delete "$device" "$(cat /tmp/key)"
 	kill $!
 	wait $! || :
 	python3 - <<-'END'

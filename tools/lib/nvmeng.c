@@ -150,13 +150,7 @@ int nvmeng_ring_init(unsigned int entries, struct io_uring *ring,
 
 int nvmeng_submit(struct io_uring *ring, unsigned int wait)
 {
-	int ret = io_uring_submit_and_wait(ring, wait);
-	int submitted = ret;
-
-	/* a signal, or a poll that has taken its time, ends a wait */
-	while (ret >= 0 && io_uring_cq_ready(ring) < wait)
-		ret = io_uring_submit_and_wait(ring, wait);
-	return submitted > 0 ? submitted : ret;
+	return io_uring_submit_and_wait(ring, wait);
 }
 
 static void decode(const struct io_uring_cqe *cqe, struct nvmeng_result *result)

@@ -325,11 +325,15 @@ struct nvmeng_result {
 /**
  * nvmeng_submit() - submit all commands that were prepared, and wait
  * @ring: of nvmeng_ring_init()
- * @wait: completions to wait for, 0 to those in flight
+ * @wait: completions to wait for, 0 for none
  *
- * One system call for all.  Returns the number of commands submitted, or a
- * negative errno: -EINTR if a signal came first, and those of
- * io_uring_enter(2).  A ring that polls makes progress only in here.
+ * One system call for all.  A signal, or a ring that polls and has polled for
+ * long, ends the wait early: reap, and come back if that was not enough.  A ring
+ * that polls makes progress in here only, and only if all completions were
+ * reaped before.
+ *
+ * Returns the number of commands submitted, or a negative errno: -EINTR if a
+ * signal came first, and those of io_uring_enter(2).
  */
 int nvmeng_submit(struct io_uring *ring, unsigned int wait);
 

@@ -228,11 +228,11 @@ static void look_at_access(const struct node *node)
 	if (!strcmp(mine, "rw"))
 		tell(NULL, "you may read and write %s", node->path);
 	else if (!strcmp(mine, "r"))
-		tell("to write, let the administrator see nvme-ng-udev(7), or join the group of the node",
+		tell("to write, let the administrator see nvme-ng-nodes(5), or join the group of the node",
 		     "you may only read %s, its mode is %04o of %s", node->path,
 		     st.st_mode & 07777, names);
 	else
-		tell("let the administrator see nvme-ng-udev(7), or join the group of the node",
+		tell("let the administrator see nvme-ng-nodes(5), or join the group of the node",
 		     "you may not open %s, its mode is %04o of %s", node->path,
 		     st.st_mode & 07777, names);
 }
