@@ -90,73 +90,73 @@ static const struct {
 	int error;
 	const char *text;
 } sentences[] = {
-	{ NVMENG_OPEN, EACCES, "the mode of the node does not let you: "
-	  "ask the administrator for a udev rule, or open it for reading only" },
-	{ NVMENG_OPEN, EPERM, "the node may not be opened here: "
-	  "a container must be given the device" },
-	{ NVMENG_OPEN, ENOENT, "there is no such node: 'ngctl list' names those "
-	  "there are" },
-	{ NVMENG_OPEN, ENXIO, "the namespace of the node is gone: "
-	  "a controller that came back has new nodes" },
-	{ NVMENG_OPEN, ENODEV, "the namespace of the node is gone: "
-	  "a controller that came back has new nodes" },
-	{ NVMENG_OPEN, ENOTTY, "not the /dev/ngXnY of a namespace, or the driver "
-	  "is not nvme-ng: 'ngctl doctor' tells" },
-	{ NVMENG_OPEN, EAGAIN, "no controller of this multipath namespace can be "
-	  "reached now: try again" },
+	{ NVMENG_OPEN, EACCES,
+	  "the mode of the node does not let you: ask the administrator for a udev rule, or open it for reading only" },
+	{ NVMENG_OPEN, EPERM,
+	  "the node may not be opened here: a container must be given the device" },
+	{ NVMENG_OPEN, ENOENT,
+	  "there is no such node: 'ngctl list' names those there are" },
+	{ NVMENG_OPEN, ENXIO,
+	  "the namespace of the node is gone: a controller that came back has new nodes" },
+	{ NVMENG_OPEN, ENODEV,
+	  "the namespace of the node is gone: a controller that came back has new nodes" },
+	{ NVMENG_OPEN, ENOTTY,
+	  "not the /dev/ngXnY of a namespace, or the driver is not nvme-ng: 'ngctl doctor' tells" },
+	{ NVMENG_OPEN, EAGAIN,
+	  "no controller of this multipath namespace can be reached now: try again" },
 
-	{ NVMENG_MAP, EACCES, "the dma-buf is not open for writing: "
-	  "map it read only" },
-	{ NVMENG_MAP, EAGAIN, "no controller of this multipath namespace can be "
-	  "reached now: try again" },
-	{ NVMENG_MAP, EFAULT, "the memory is not there, or cannot be written, or "
-	  "is that of a file that is written back: map it read only" },
-	{ NVMENG_MAP, EINVAL, "length 0 or more than 1 TiB, an unknown flag, or "
-	  "beyond the end of the dma-buf, or pieces of it that the controller "
-	  "cannot take" },
-	{ NVMENG_MAP, EMFILE, "this open node has 65535 regions: unmap some" },
-	{ NVMENG_MAP, ENODEV, "the controller is gone, or the exporter of the "
-	  "dma-buf has taken it back" },
+	{ NVMENG_MAP, EACCES,
+	  "the dma-buf is not open for writing: map it read only" },
+	{ NVMENG_MAP, EAGAIN,
+	  "no controller of this multipath namespace can be reached now: try again" },
+	{ NVMENG_MAP, EFAULT,
+	  "the memory is not there, or cannot be written, or is that of a file that is written back: map it read only" },
+	{ NVMENG_MAP, EINVAL,
+	  "length 0 or more than 1 TiB, an unknown flag, or beyond the end of the dma-buf, or pieces of it that the controller cannot take" },
+	{ NVMENG_MAP, EMFILE,
+	  "this open node has 65535 regions: unmap some" },
+	{ NVMENG_MAP, ENODEV,
+	  "the controller is gone, or the exporter of the dma-buf has taken it back" },
 	{ NVMENG_MAP, ENOENT, "there is no such region" },
-	{ NVMENG_MAP, ENOMEM, "no memory, or more than you may lock: raise "
-	  "RLIMIT_MEMLOCK (ulimit -l)" },
-	{ NVMENG_MAP, ENOTTY, "the driver is not nvme-ng: 'ngctl doctor' tells" },
-	{ NVMENG_MAP, EOPNOTSUPP, "the controller is not a PCIe one, or reaches "
-	  "memory through copies only (swiotlb): send commands without regions" },
+	{ NVMENG_MAP, ENOMEM,
+	  "no memory, or more than you may lock: raise RLIMIT_MEMLOCK (ulimit -l)" },
+	{ NVMENG_MAP, ENOTTY,
+	  "the driver is not nvme-ng: 'ngctl doctor' tells" },
+	{ NVMENG_MAP, EOPNOTSUPP,
+	  "the controller is not a PCIe one, or reaches memory through copies only (swiotlb): send commands without regions" },
 
-	{ NVMENG_RING, EPERM, "io_uring is not for you: see the sysctl "
-	  "kernel.io_uring_disabled" },
-	{ NVMENG_RING, ENOSYS, "the kernel has no io_uring, or a filter of system "
-	  "calls forbids it" },
-	{ NVMENG_RING, EINVAL, "the kernel does not know a flag of the ring, or "
-	  "the number of entries cannot be: Linux 6.1 is needed" },
-	{ NVMENG_RING, ENOMEM, "no memory, or more than you may lock: raise "
-	  "RLIMIT_MEMLOCK (ulimit -l)" },
+	{ NVMENG_RING, EPERM,
+	  "io_uring is not for you: see the sysctl kernel.io_uring_disabled" },
+	{ NVMENG_RING, ENOSYS,
+	  "the kernel has no io_uring, or a filter of system calls forbids it" },
+	{ NVMENG_RING, EINVAL,
+	  "the kernel does not know a flag of the ring, or the number of entries cannot be: Linux 6.1 is needed" },
+	{ NVMENG_RING, ENOMEM,
+	  "no memory, or more than you may lock: raise RLIMIT_MEMLOCK (ulimit -l)" },
 	{ NVMENG_RING, EEXIST, "the ring belongs to another thread" },
-	{ NVMENG_RING, EBUSY, "more completions wait than the ring has room for: "
-	  "reap them first" },
+	{ NVMENG_RING, EBUSY,
+	  "more completions wait than the ring has room for: reap them first" },
 	{ NVMENG_RING, EINTR, "a signal came first: try again" },
 
-	{ NVMENG_COMMAND, EACCES, "the node is not open for writing, or the "
-	  "command takes CAP_SYS_ADMIN: 'ngctl doctor NODE --opcode N' tells" },
-	{ NVMENG_COMMAND, EAGAIN, "no controller of this multipath namespace can "
-	  "be reached now, or the exporter of a dma-buf moves it: try again" },
-	{ NVMENG_COMMAND, EFAULT, "data outside of its region or of memory, or a "
-	  "read-only region for a command that returns data" },
-	{ NVMENG_COMMAND, EINTR, "the controller was reset or removed before it "
-	  "completed the command, which it may have executed" },
-	{ NVMENG_COMMAND, EINVAL, "a field that cannot be, more data than the "
-	  "limits say, no whole number of blocks, or an alignment that the "
-	  "controller cannot take" },
+	{ NVMENG_COMMAND, EACCES,
+	  "the node is not open for writing, or the command takes CAP_SYS_ADMIN: 'ngctl doctor NODE --opcode N' tells" },
+	{ NVMENG_COMMAND, EAGAIN,
+	  "no controller of this multipath namespace can be reached now, or the exporter of a dma-buf moves it: try again" },
+	{ NVMENG_COMMAND, EFAULT,
+	  "data outside of its region or of memory, or a read-only region for a command that returns data" },
+	{ NVMENG_COMMAND, EINTR,
+	  "the controller was reset or removed before it completed the command, which it may have executed" },
+	{ NVMENG_COMMAND, EINVAL,
+	  "a field that cannot be, more data than the limits say, no whole number of blocks, or an alignment that the controller cannot take" },
 	{ NVMENG_COMMAND, EIO, "the block layer gave up on the command" },
 	{ NVMENG_COMMAND, ENODEV, "the namespace or its controller is gone" },
-	{ NVMENG_COMMAND, ENOENT, "there is no such region, or the exporter of "
-	  "its dma-buf has taken it back" },
+	{ NVMENG_COMMAND, ENOENT,
+	  "there is no such region, or the exporter of its dma-buf has taken it back" },
 	{ NVMENG_COMMAND, ENOMEM, "there is no memory" },
-	{ NVMENG_COMMAND, ENOTTY, "no node of a PCIe controller's namespace, or "
-	  "the driver is not nvme-ng: 'ngctl doctor' tells" },
-	{ NVMENG_COMMAND, EOPNOTSUPP, "the ring has no big entries (use "
-	  "nvmeng_ring_init()), or polls where the driver cannot" },
+	{ NVMENG_COMMAND, ENOTTY,
+	  "no node of a PCIe controller's namespace, or the driver is not nvme-ng: 'ngctl doctor' tells" },
+	{ NVMENG_COMMAND, EOPNOTSUPP,
+	  "the ring has no big entries (use nvmeng_ring_init()), or polls where the driver cannot" },
 };
 
 const char *nvmeng_explain(enum nvmeng_call call, int result)

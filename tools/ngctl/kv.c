@@ -32,8 +32,7 @@ static void open_node(const char *name, int flags)
 	if (ret)
 		die_call(kv.path, NVMENG_OPEN, ret);
 	if (nvmeng_limits(kv.dev)->csi != NVMENG_CSI_KV)
-		die("%s is not a Key Value namespace, but of the command set %02Xh: "
-		    "'ngctl list' tells", kv.path, nvmeng_limits(kv.dev)->csi);
+		die("%s is not a Key Value namespace, but of the command set %02Xh: 'ngctl list' tells", kv.path, nvmeng_limits(kv.dev)->csi);
 	ret = nvmeng_ring_init(1, &kv.ring, 0);
 	if (ret)
 		die_call("io_uring", NVMENG_RING, ret);
@@ -173,8 +172,7 @@ static int retrieve(const char *path)
 		return no_key();
 	size &= 0xffffffff;
 	if (size > data.len)
-		die("%s: the value has %llu bytes, more than the %u that one command"
-		    " can move here", kv.path, (unsigned long long)size, data.len);
+		die("%s: the value has %llu bytes, more than the %u that one command can move here", kv.path, (unsigned long long)size, data.len);
 	/* not before the value is there: a file is not lost for nothing */
 	if (path)
 		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

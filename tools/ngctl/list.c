@@ -37,8 +37,6 @@ static void print_table(char *cells[][COLUMNS], unsigned int rows)
 
 static void json_node(const struct node *node)
 {
-	const struct nvme_ng_limits *lim = &node->lim;
-
 	json_string("node", node->path);
 	json_string("serial", node->serial);
 	json_string("model", node->model);
@@ -49,25 +47,10 @@ static void json_node(const struct node *node)
 	json_string("block", node->block);
 	json_string("access", node_access(node));
 	json_string("driver", driver_name());
-	if (node->nsid_known)
-		json_number("nsid", lim->nsid);
-	if (!node->known)
-		return;
-	json_number("csi", lim->csi);
-	json_number("features", lim->features);
-	json_number("max_transfer", lim->max_transfer);
-	json_number("max_segments", lim->max_segments);
-	json_number("max_metadata", lim->max_metadata);
-	json_number("dma_alignment", lim->dma_alignment);
-	json_number("virt_boundary", lim->virt_boundary);
-	json_number("lba_size", lim->lba_size);
-	json_number("metadata_size", lim->metadata_size);
-	json_number("pi_type", lim->pi_type);
-	json_number("pi_size", lim->pi_size);
-	json_number("zone_size", lim->zone_size);
-	json_number("max_append", lim->max_append);
-	json_number("max_key_len", lim->max_key_len);
-	json_number("max_value_len", lim->max_value_len);
+	if (node->known)
+		json_limits(&node->lim);
+	else if (node->nsid_known)
+		json_number("nsid", node->lim.nsid);
 }
 
 int cmd_list(int argc, char **argv)

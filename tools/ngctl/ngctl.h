@@ -34,6 +34,7 @@ void json_string(const char *key, const char *value);
 void json_bytes(const char *key, const void *bytes, size_t len);
 void json_number(const char *key, unsigned long long value);
 void json_bool(const char *key, bool value);
+void json_limits(const struct nvme_ng_limits *lim);
 
 /**
  * struct node - what can be known of the node of a namespace without opening it

@@ -45,47 +45,77 @@ bool read_line(char *line, size_t size, const char *format, ...)
 	return true;
 }
 
-static bool attribute(const char *name, const char *what,
-		      unsigned long long *value)
+/* Each is an attribute of its name. */
+#define LIMIT(name)	{ #name, offsetof(struct nvme_ng_limits, name),	\
+			  sizeof(((struct nvme_ng_limits *)0)->name) }
+static const struct {
+	const char *name;
+	size_t offset;
+	size_t size;
+} limits[] = {
+	LIMIT(nsid), LIMIT(csi), LIMIT(features), LIMIT(max_transfer),
+	LIMIT(max_segments), LIMIT(max_metadata), LIMIT(dma_alignment),
+	LIMIT(virt_boundary), LIMIT(lba_size), LIMIT(metadata_size),
+	LIMIT(pi_type), LIMIT(pi_size), LIMIT(zone_size), LIMIT(max_append),
+	LIMIT(max_key_len), LIMIT(max_value_len),
+};
+
+static void set_limit(void *field, size_t size, unsigned long long value)
+{
+	switch (size) {
+	case 1:
+		*(__u8 *)field = value;
+		break;
+	case 2:
+		*(__u16 *)field = value;
+		break;
+	case 4:
+		*(__u32 *)field = value;
+		break;
+	default:
+		*(__u64 *)field = value;
+	}
+}
+
+static unsigned long long get_limit(const void *field, size_t size)
+{
+	switch (size) {
+	case 1:
+		return *(const __u8 *)field;
+	case 2:
+		return *(const __u16 *)field;
+	case 4:
+		return *(const __u32 *)field;
+	default:
+		return *(const __u64 *)field;
+	}
+}
+
+/* Linux has the first two, too: all of them are of nvme-ng alone. */
+static bool read_limits(const char *name, struct nvme_ng_limits *lim)
 {
 	char line[32];
+	size_t i;
 
-	if (!read_line(line, sizeof(line), SYSFS_GENERIC "/%s/%s", name, what))
-		return false;
-	*value = strtoull(line, NULL, 10);
+	memset(lim, 0, sizeof(*lim));
+	for (i = 0; i < ARRAY_SIZE(limits); i++) {
+		if (!read_line(line, sizeof(line), SYSFS_GENERIC "/%s/%s", name,
+			       limits[i].name))
+			return false;
+		set_limit((char *)lim + limits[i].offset, limits[i].size,
+			  strtoull(line, NULL, 10));
+	}
 	return true;
 }
 
-static bool read_limits(struct node *node)
+void json_limits(const struct nvme_ng_limits *lim)
 {
-	struct nvme_ng_limits *lim = &node->lim;
-	unsigned long long value;
+	size_t i;
 
-	/* Linux has the first two, too: the last one is of nvme-ng alone */
-#define LIMIT(field)						\
-	do {							\
-		if (!attribute(node->name, #field, &value))	\
-			return false;				\
-		lim->field = value;				\
-	} while (0)
-	LIMIT(max_value_len);
-	LIMIT(max_key_len);
-	LIMIT(max_append);
-	LIMIT(zone_size);
-	LIMIT(pi_size);
-	LIMIT(pi_type);
-	LIMIT(metadata_size);
-	LIMIT(lba_size);
-	LIMIT(virt_boundary);
-	LIMIT(dma_alignment);
-	LIMIT(max_metadata);
-	LIMIT(max_segments);
-	LIMIT(max_transfer);
-	LIMIT(features);
-	LIMIT(csi);
-	LIMIT(nsid);
-#undef LIMIT
-	return true;
+	for (i = 0; i < ARRAY_SIZE(limits); i++)
+		json_number(limits[i].name,
+			    get_limit((const char *)lim + limits[i].offset,
+				      limits[i].size));
 }
 
 /* The controller of a plain node, those of its subsystem of a multipath one. */
@@ -160,7 +190,8 @@ static void read_node(struct node *node, const char *name)
 		snprintf(node->block, sizeof(node->block), "nvme%s",
 			 node->name + 2);
 	read_controllers(node);
-	node->known = node->nsid_known = read_limits(node);
+	node->known = read_limits(name, &node->lim);
+	node->nsid_known = node->known;
 	if (node->known)
 		return;
 	memset(&node->lim, 0, sizeof(node->lim));
@@ -205,12 +236,10 @@ void find_node(const char *name, struct node *node)
 
 	snprintf(path, sizeof(path), "%s%s", strchr(name, '/') ? "" : "/dev/", name);
 	if (stat(path, &st))
-		die("%s: %s: 'ngctl list' names the nodes there are, "
-		    "'ngctl doctor' says why one may be missing", path,
+		die("%s: %s: 'ngctl list' names the nodes there are, 'ngctl doctor' says why one may be missing", path,
 		    strerror(errno));
 	if (S_ISBLK(st.st_mode))
-		die("%s is a block device: use the node of its namespace, "
-		    "/dev/ngXnY", path);
+		die("%s is a block device: use the node of its namespace, /dev/ngXnY", path);
 	snprintf(link, sizeof(link), "/sys/dev/char/%u:%u", major(st.st_rdev),
 		 minor(st.st_rdev));
 	len = S_ISCHR(st.st_mode) ? readlink(link, target, sizeof(target) - 1) : -1;
