@@ -203,6 +203,24 @@ test_doctor() {
 	says 1 'the format is not known' ngctl doctor "$(node NVMENG-E 1)"
 }
 
+# What udev asks for: the first line that fits, and none without one.
+test_policy() {
+	local policy=/tmp/tools/usr/lib/nvme-ng/node-policy
+	local b2 b1 a5
+	b2=$(node NVMENG-B 2)
+	b1=$(node NVMENG-B 1)
+	a5=$(node NVMENG-A 5)
+	printf '%s\n' '# comment' 'NVMENG-B 2 * readers 0640' '* * kv writers 0660' \
+		'* * nvm few' '* * nvm group$ 0660' >/tmp/nodes.conf
+	[ "$($policy "${b2#/dev/}" /tmp/nodes.conf 2>&1)" = "NVME_NG_GROUP=readers
+NVME_NG_MODE=0640" ]
+	[ "$($policy "${a5#/dev/}" /tmp/nodes.conf 2>&1)" = "NVME_NG_GROUP=writers
+NVME_NG_MODE=0660" ]
+	says 0 'no group and mode: group' $policy "${b1#/dev/}" /tmp/nodes.conf
+	[ "$(grep -c NVME_NG_ /tmp/said)" = 0 ]
+	[ -z "$($policy "${a5#/dev/}" /tmp/tools/etc/nvme-ng/nodes.conf 2>&1)" ]
+}
+
 test_top() {
 	says 0 "^$(node NVMENG-B 1) " ngctl top --interval 1 --count 1
 }
