@@ -217,7 +217,7 @@ NVME_NG_MODE=0640" ]
 	[ "$($policy "${a5#/dev/}" /tmp/nodes.conf 2>&1)" = "NVME_NG_GROUP=writers
 NVME_NG_MODE=0660" ]
 	says 0 'no group and mode: group' $policy "${b1#/dev/}" /tmp/nodes.conf
-	[ "$(grep -c NVME_NG_ /tmp/said)" = 0 ]
+	if grep NVME_NG_ /tmp/said; then return 1; fi
 	[ -z "$($policy "${a5#/dev/}" /tmp/tools/etc/nvme-ng/nodes.conf 2>&1)" ]
 }
 
