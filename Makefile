@@ -48,12 +48,16 @@ selftests: setup ## the selftests, in build/selftests
 	qemu/docs --extract build/selftests
 	qemu/build-exporter $(BASES)
 
+tools: setup ## libnvmeng and ngctl, in build/tools/root
+	qemu/in-root $(MAKE) -s -j2 -C tools install OUTPUT=$(CURDIR)/build/tools DESTDIR=$(CURDIR)/build/tools/root VERSION=$$(packaging/version)
+	cp build/tools/kv-store build/tools/library build/tools/root
+
 deb: setup ## Debian package of the modules for dkms
 	packaging/deb
 
 all:      ## everything but the tests
 	@$(MAKE) --no-print-directory -j2 qemu setup
-	@$(MAKE) --no-print-directory liburing modules selftests
+	@$(MAKE) --no-print-directory liburing modules selftests tools
 
 series:   ## the patch series in patches/: BASE= of qemu/bases; else all
 	@set -e; for base in $(or $(BASE),$(BASES)); do patches/generate $$base; done
@@ -64,4 +68,4 @@ check-series: setup selftests ## apply, build, boot, test a series: BASE=, defau
 clean:    ## remove everything made or downloaded
 	rm -rf --one-file-system build
 
-.PHONY: help run check root setup qemu liburing modules selftests bench deb all series check-series clean
+.PHONY: help run check root setup qemu liburing modules selftests tools bench deb all series check-series clean
