@@ -9,6 +9,7 @@
 
 #include <linux/version.h>
 #include <linux/dma-mapping.h>
+#include <linux/shrinker.h>
 #include <linux/slab.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #include <linux/backing-dev.h>
@@ -101,6 +102,31 @@
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+static inline struct shrinker *
+nvme_ng_new_shrinker(unsigned long (*count)(struct shrinker *shrinker,
+					    struct shrink_control *sc),
+		     unsigned long (*scan)(struct shrinker *shrinker,
+					   struct shrink_control *sc))
+{
+	struct shrinker *shrinker = kzalloc_obj(*shrinker);
+
+	if (!shrinker)
+		return NULL;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	shrinker->seeks = DEFAULT_SEEKS;
+	if (!register_shrinker(shrinker, "nvme-ng"))
+		return shrinker;
+	kfree(shrinker);
+	return NULL;
+}
+
+static inline void nvme_ng_free_shrinker(struct shrinker *shrinker)
+{
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+}
+
 #define nvme_ng_do_in_task	io_uring_cmd_complete_in_task
 #define nvme_ng_freeze_start	blk_freeze_queue_start
 #define nvme_ng_unfreeze	blk_mq_unfreeze_queue
@@ -185,6 +211,23 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	return effects;
 }
 #else
+static inline struct shrinker *
+nvme_ng_new_shrinker(unsigned long (*count)(struct shrinker *shrinker,
+					    struct shrink_control *sc),
+		     unsigned long (*scan)(struct shrinker *shrinker,
+					   struct shrink_control *sc))
+{
+	struct shrinker *shrinker = shrinker_alloc(0, "nvme-ng");
+
+	if (!shrinker)
+		return NULL;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	shrinker_register(shrinker);
+	return shrinker;
+}
+
+#define nvme_ng_free_shrinker	shrinker_free
 #define nvme_ng_do_in_task	io_uring_cmd_do_in_task_lazy
 #define nvme_ng_freeze_start	blk_freeze_queue_start_non_owner
 #define nvme_ng_unfreeze	blk_mq_unfreeze_queue_non_owner

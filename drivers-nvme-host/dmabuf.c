@@ -232,7 +232,8 @@ static int nvme_ng_map_attach(struct nvme_ng_attach *a)
 	struct sg_table *sgt;
 	int ret;
 
-	ret = nvme_ng_charge(&a->locked, DIV_ROUND_UP(dmabuf->size, PAGE_SIZE));
+	ret = nvme_ng_charge(&a->locked, DIV_ROUND_UP(dmabuf->size, PAGE_SIZE),
+			     1);
 	if (ret)
 		return ret;
 	attach = dma_buf_dynamic_attach(dmabuf, dev,

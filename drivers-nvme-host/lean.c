@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * nvme-ng: commands on queue pairs that polled rings own.
+ * nvme-ng: commands on queue pairs that blk-mq does not know.
  *
- * A ring that polls gets a queue pair of the controller for itself, as long as
- * there are any, and its commands with data in regions need no request: a
- * command is written to the submission queue where it is issued, and completed
- * where the ring polls.  Both happen under the ring's uring_lock; the lock of
- * the queue is for those who come from elsewhere: reset, timeout, removal.
+ * Commands with data in regions need no request: a command is written to the
+ * submission queue where it is issued, and completed where a ring polls or in
+ * the interrupt.  Queues that are polled and queues with interrupts are of
+ * different kinds; each is shared by the files that have it, of which none can
+ * keep a slot from another for long: who finds no slot goes through blk-mq.
  *
  * What blk-mq does for its requests is kept:
  *  - freeze, removal of a namespace: commands in flight hold a reference to the
@@ -18,7 +18,7 @@
  */
 #include <linux/blk-mq.h>
 #include <linux/sched/signal.h>
-#include "region.h"
+#include "mapping.h"
 #include "ng-queue.h"
 
 /*
@@ -26,6 +26,9 @@
  * twice is completed: nobody waits for a ring for longer than 100 ms.
  */
 #define NVME_NG_TICK	(HZ / 25)
+
+/* commands that end while the lock is held once */
+#define NVME_NG_REAP		32
 
 /* jiffies between two looks at the deadlines */
 #define NVME_NG_CLOCK	HZ
@@ -46,7 +49,7 @@ enum {
 /**
  * struct nvme_ng_slot - a command in flight
  * @ioucmd: the command, NULL if there is none
- * @path: from where it came
+ * @lane: from where it came
  * @deadline: jiffies at which it is aborted
  * @timeout: jiffies from start to @deadline
  * @cid: Command Identifier, whose lower bits are the index of the slot
@@ -56,7 +59,7 @@ enum {
  */
 struct nvme_ng_slot {
 	struct io_uring_cmd	*ioucmd;
-	struct nvme_ng_path	*path;
+	struct nvme_ng_lane	*lane;
 	unsigned long		deadline;
 	u32			timeout;
 	u16			cid;
@@ -66,9 +69,10 @@ struct nvme_ng_slot {
 
 /**
  * struct nvme_ng_queue - a queue pair without requests
- * @lock: protects what changes, but for @users
+ * @lock: protects what changes, but for @users; taken in interrupts
  * @live: the controller takes commands
- * @plugged: the submission doorbell is rung when a plug is flushed
+ * @plugged: the last task that rings the submission doorbell when it flushes
+ *	its plug, or NULL
  * @ticking: @tick is scheduled
  * @phase: of the next completion
  * @sq_tail: where the next command goes
@@ -81,8 +85,6 @@ struct nvme_ng_slot {
  * @nr_held: slots that are held
  * @seen: @cq_head and @phase at the last tick, if there was a completion
  * @clock: jiffies at which the deadlines are looked at again
- * @owner: the ring whose commands are in flight; another ring may take over
- *	while there are none
  * @sqes: submission queue
  * @cqes: completion queue
  * @depth: entries of each
@@ -93,6 +95,10 @@ struct nvme_ng_slot {
  * @ops: doorbells
  * @priv: for @ops
  * @qid: Queue Identifier
+ * @polled: the controller does not interrupt
+ * @share: slots that each lane can have, by how many of them are @active
+ * @active: lanes with commands in flight
+ * @deaf: no CPU takes its interrupts
  * @device: the controller
  * @users: open files that have the queue, protected by &nvme_ng_device.lock
  * @on_device: in &nvme_ng_device.queues
@@ -103,7 +109,6 @@ struct nvme_ng_slot {
 struct nvme_ng_queue {
 	spinlock_t			lock;	/* all but @users */
 	bool				live;
-	bool				plugged;
 	bool				ticking;
 	u8				phase;
 	u16				sq_tail;
@@ -115,7 +120,7 @@ struct nvme_ng_queue {
 	u32				nr_held;
 	u32				seen;
 	unsigned long			clock;
-	const void			*owner;
+	const struct task_struct	*plugged;
 	struct nvme_command		*sqes;
 	struct nvme_completion		*cqes;
 	u32				depth;
@@ -125,6 +130,10 @@ struct nvme_ng_queue {
 	const struct nvme_ng_queue_ops	*ops;
 	void				*priv;
 	u16				qid;
+	bool				polled;
+	bool				deaf;
+	u32				share;
+	u32				active;
 	struct nvme_ng_device		*device;
 	unsigned int			users;
 	struct list_head		on_device;
@@ -149,18 +158,31 @@ static inline void nvme_ng_free_cid(struct nvme_ng_queue *q, u16 cid)
 	q->free[q->free_tail++ & q->cid_mask] = cid + q->cid_mask + 1;
 }
 
-/* The last command of the path has ended; the queue's lock is held. */
-static noinline void nvme_ng_exit_path(struct nvme_ng_path *path)
+/* Slots of each lane, so that all of them find some */
+#define NVME_NG_MIN_SHARE	64U
+
+/* @active has changed; @q->lock is held. */
+static void nvme_ng_share_queue(struct nvme_ng_queue *q)
 {
-	nvme_ng_leave(path->epoch);
-	percpu_ref_put(&path->ns->queue->q_usage_counter);
+	q->share = q->active > 1 ?
+		   max(q->nr_slots / q->active, NVME_NG_MIN_SHARE) :
+		   q->nr_slots;
+}
+
+/* The last command of the lane has ended; the queue's lock is held. */
+static noinline void nvme_ng_exit_lane(struct nvme_ng_lane *lane)
+{
+	lane->queue->active--;
+	nvme_ng_share_queue(lane->queue);
+	nvme_ng_leave(lane->epoch);
+	percpu_ref_put(&lane->path->ns->queue->q_usage_counter);
 }
 
 /* The end of a command; @q->lock is held. */
 static inline void nvme_ng_end_slot(struct nvme_ng_queue *q,
 				    struct nvme_ng_slot *slot, u16 cid)
 {
-	struct nvme_ng_path *path = slot->path;
+	struct nvme_ng_lane *lane = slot->lane;
 
 	slot->ioucmd = NULL;
 	if (unlikely(READ_ONCE(slot->abort) == NVME_NG_ABORTING)) {
@@ -169,8 +191,8 @@ static inline void nvme_ng_end_slot(struct nvme_ng_queue *q,
 	} else {
 		nvme_ng_free_cid(q, cid);
 	}
-	if (!--path->flying)
-		nvme_ng_exit_path(path);
+	if (!--lane->flying)
+		nvme_ng_exit_lane(lane);
 }
 
 /* Has the controller completed a command?  @q->lock is held. */
@@ -181,18 +203,50 @@ static bool nvme_ng_is_pending(const struct nvme_ng_queue *q,
 }
 
 /*
- * Complete what the controller has completed; @q->lock is held.  With @in_ring
- * the caller holds the uring_lock of the owner.
+ * The end of a command that has more to let go of than a slot; @q->lock is
+ * held.  Those of @ring of which that sleeps are linked by &nvme_ng_pdu.q to
+ * be ended without the lock.
  */
-static unsigned int nvme_ng_reap(struct nvme_ng_queue *q, bool in_ring)
+static noinline void nvme_ng_end_slowly(struct nvme_ng_queue *q,
+					struct io_uring_cmd *ioucmd, int status,
+					u64 result, const void *ring,
+					struct io_uring_cmd **ended)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+
+	if (!pdu->word) {
+		pdu->result = result;
+		pdu->value = status;
+	} else {
+		nvme_ng_end_data(ioucmd, q->device->ctrl->dev, status, result);
+	}
+	if (!ring || nvme_ng_ring(ioucmd) != ring) {
+		/* its ring must not wait for it any more */
+		WRITE_ONCE(pdu->lean, NULL);
+		nvme_ng_end_elsewhere(ioucmd);
+	} else if (nvme_ng_end_sleeps(pdu)) {
+		pdu->next = *ended;
+		*ended = ioucmd;
+	} else {
+		nvme_ng_uring_end(ioucmd, 0);
+	}
+}
+
+/*
+ * Complete what the controller has completed; @q->lock is held.  The caller
+ * holds the uring_lock of @ring, or that is NULL; then there is no @ended.
+ */
+static __always_inline unsigned int nvme_ng_reap(struct nvme_ng_queue *q,
+						 const void *ring,
+						 struct io_uring_cmd **ended)
 {
 	struct nvme_completion *cqe = &q->cqes[q->cq_head];
 	unsigned int n = 0;
 
-	while (nvme_ng_is_pending(q, cqe)) {
+	while (n < NVME_NG_REAP && nvme_ng_is_pending(q, cqe)) {
 		struct io_uring_cmd *ioucmd;
 		struct nvme_ng_slot *slot;
-		u64 result;
+		u64 result, word;
 		u16 cid;
 		int status;
 
@@ -218,14 +272,37 @@ static unsigned int nvme_ng_reap(struct nvme_ng_queue *q, bool in_ring)
 			continue;
 		}
 		nvme_ng_end_slot(q, slot, cid);
-		if (in_ring)
-			nvme_ng_uring_done(ioucmd, status, result, 0);
-		else
-			nvme_ng_complete_in_task(ioucmd, status, result);
+		word = nvme_ng_pdu(ioucmd)->word;
+		if (!ring || unlikely(nvme_ng_ring(ioucmd) != ring) ||
+		    (word != NVME_NG_REGION && word != nvme_ng_kept_fixed())) {
+			nvme_ng_end_slowly(q, ioucmd, status, result, ring,
+					   ended);
+			continue;
+		}
+		if (word != NVME_NG_REGION)
+			nvme_ng_put_mapping(nvme_ng_pdu(ioucmd)->mapping);
+		nvme_ng_uring_done(ioucmd, status, result, 0);
 	}
 	if (n)
 		q->ops->ring_cq(q->priv, q->cq_head);
 	return n;
+}
+
+/* The same where no ring polls, all of them; gives the lock up in between. */
+static noinline unsigned int nvme_ng_reap_elsewhere(struct nvme_ng_queue *q)
+{
+	unsigned int n, all = 0;
+
+	while (q->cqes) {
+		n = nvme_ng_reap(q, NULL, NULL);
+		all += n;
+		if (n < NVME_NG_REAP)
+			break;
+		spin_unlock_irq(&q->lock);
+		cond_resched();
+		spin_lock_irq(&q->lock);
+	}
+	return all;
 }
 
 /* A doorbell must not be written with the value that it has. */
@@ -242,44 +319,43 @@ static void nvme_ng_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	struct nvme_ng_queue *q = cb->data;
 
 	kfree(cb);
-	spin_lock(&q->lock);
-	q->plugged = false;
+	spin_lock_irq(&q->lock);
+	if (q->plugged == current)
+		q->plugged = NULL;
 	if (q->live)
 		nvme_ng_ring_sq(q);
-	spin_unlock(&q->lock);
+	spin_unlock_irq(&q->lock);
 }
 
-/* A queue for the ring, if there is one left. */
-static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_path *path,
-						 const void *ring)
+/* The queue that the fewest files have, if there is one. */
+static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_lane *lane,
+						 bool polled)
 {
+	struct nvme_ng_device *device = lane->path->device;
 	struct nvme_ng_queue *q, *found = NULL;
 
-	if (!mutex_trylock(&path->device->lock))
+	if (list_empty(&device->queues) || !mutex_trylock(&device->lock))
 		return NULL;
-	if (path->queue) {
-		found = path->queue;
+	if (lane->queue) {
+		found = lane->queue;
 		goto out;
 	}
-	list_for_each_entry(q, &path->device->queues, on_device) {
-		/* one that the controller has no more */
-		if (!READ_ONCE(q->live))
+	list_for_each_entry(q, &device->queues, on_device) {
+		/* or one that the controller has no more */
+		if (q->polled != polled || !READ_ONCE(q->live) ||
+		    !q->ops->has_irq(q->priv))
 			continue;
-		if (q->users && q->owner == ring) {
-			found = q;
-			break;
-		}
-		if (!q->users && !found)
+		if (!found || q->users < found->users)
 			found = q;
 	}
 	if (found) {
 		found->users++;
 		kref_get(&found->ref);
 		/* pairs with nvme_ng_lean_issue() */
-		smp_store_release(&path->queue, found);
+		smp_store_release(&lane->queue, found);
 	}
 out:
-	mutex_unlock(&path->device->lock);
+	mutex_unlock(&device->lock);
 	return found;
 }
 
@@ -294,19 +370,23 @@ static void nvme_ng_free_queue(struct kref *ref)
 }
 
 /**
- * nvme_ng_release_queue - give back the queue of a path
+ * nvme_ng_release_queues - give back the queues of a path
  * @path: its file is being closed, no command is in flight
  */
-void nvme_ng_release_queue(struct nvme_ng_path *path)
+void nvme_ng_release_queues(struct nvme_ng_path *path)
 {
-	struct nvme_ng_queue *q = path->queue;
+	unsigned int i;
 
-	if (!q)
-		return;
-	mutex_lock(&path->device->lock);
-	q->users--;
-	mutex_unlock(&path->device->lock);
-	kref_put(&q->ref, nvme_ng_free_queue);
+	for (i = 0; i < ARRAY_SIZE(path->lane); i++) {
+		struct nvme_ng_queue *q = path->lane[i].queue;
+
+		if (!q)
+			continue;
+		mutex_lock(&path->device->lock);
+		q->users--;
+		mutex_unlock(&path->device->lock);
+		kref_put(&q->ref, nvme_ng_free_queue);
+	}
 }
 
 /*
@@ -358,47 +438,56 @@ static __always_inline int nvme_ng_prepare(struct nvme_ng_open *open,
 	return nvme_ng_use_regions(open, path, sqe, cmd);
 }
 
-/* The first command of a path; the queue's lock is held. */
-static noinline bool nvme_ng_enter_path(struct nvme_ng_open *open,
-					struct nvme_ng_path *path)
+/* The first command of a lane; the queue's lock is held. */
+static noinline bool nvme_ng_enter_lane(struct nvme_ng_open *open,
+					struct nvme_ng_lane *lane)
 {
-	if (!percpu_ref_tryget_live(&path->ns->queue->q_usage_counter))
+	if (!percpu_ref_tryget_live(&lane->path->ns->queue->q_usage_counter))
 		return false;
-	path->epoch = nvme_ng_enter(open);
+	lane->epoch = nvme_ng_enter(open);
+	lane->queue->active++;
+	nvme_ng_share_queue(lane->queue);
 	return true;
 }
 
-/*
- * Can @ring send a command for @path now?  Those in flight are of one epoch: in
- * a new one, others go through blk-mq until they have ended.  @q->lock is held.
- */
-static bool nvme_ng_may_issue(struct nvme_ng_queue *q,
-			      struct nvme_ng_open *open,
-			      struct nvme_ng_path *path, const void *ring)
+/* Would nobody hear of a completion before the next tick? */
+static noinline bool nvme_ng_is_deaf(struct nvme_ng_queue *q)
 {
-	if (unlikely(!q->live || q->free_head == q->free_tail))
+	q->deaf = !q->polled && !q->ops->has_irq(q->priv);
+	return q->deaf;
+}
+
+/*
+ * Can a command of @lane be sent now?  Those in flight are of one epoch: in a
+ * new one, others go through blk-mq until they have ended.  @q->lock is held.
+ */
+static __always_inline bool nvme_ng_may_issue(struct nvme_ng_queue *q,
+					      struct nvme_ng_open *open,
+					      struct nvme_ng_lane *lane,
+					      struct request_queue *rq)
+{
+	if (unlikely(!q->live || q->free_head == q->free_tail ||
+		     lane->flying >= q->share || blk_queue_quiesced(rq)))
 		return false;
-	if (unlikely(q->owner != ring)) {
-		if (!nvme_ng_is_idle(q))
-			return false;
-		q->owner = ring;
-	}
-	if (unlikely(!path->flying))
-		return nvme_ng_enter_path(open, path);
-	return path->epoch == nvme_ng_epoch(open) &&
-		!percpu_ref_is_dying(&path->ns->queue->q_usage_counter);
+	if (unlikely(q->deaf && nvme_ng_is_deaf(q)))
+		return false;
+	if (unlikely(!lane->flying))
+		return nvme_ng_enter_lane(open, lane);
+	return lane->epoch == nvme_ng_epoch(open) &&
+		!percpu_ref_is_dying(&rq->q_usage_counter);
 }
 
 /* The command at the tail is complete. */
-static void nvme_ng_submit(struct nvme_ng_queue *q)
+static __always_inline void nvme_ng_submit(struct nvme_ng_queue *q)
 {
 	if (++q->sq_tail == q->depth)
 		q->sq_tail = 0;
-	if (q->plugged)
+	/* another task's plug is not waited for */
+	if (likely(q->plugged == current))
 		return;
-	q->plugged = blk_check_plugged(nvme_ng_unplug, q,
-				       sizeof(struct blk_plug_cb));
-	if (!q->plugged)
+	if (blk_check_plugged(nvme_ng_unplug, q, sizeof(struct blk_plug_cb)))
+		q->plugged = current;
+	else
 		nvme_ng_ring_sq(q);
 }
 
@@ -411,37 +500,120 @@ static noinline void nvme_ng_start_tick(struct nvme_ng_queue *q)
 	queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
 }
 
+/* The command at the tail is made but for its identifier; @q->lock is held. */
+static __always_inline void nvme_ng_take_off(struct nvme_ng_queue *q,
+					     struct nvme_ng_lane *lane,
+					     struct io_uring_cmd *ioucmd,
+					     struct nvme_command *cmd,
+					     unsigned int timeout)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	u32 mask = q->cid_mask;
+	u16 cid = q->free[q->free_head++ & mask];
+	struct nvme_ng_slot *slot = &q->slots[cid & mask];
+
+	cmd->common.command_id = cid;
+	slot->ioucmd = ioucmd;
+	slot->lane = lane;
+	slot->timeout = timeout;
+	slot->deadline = jiffies + timeout;
+	slot->cid = cid;
+	slot->abort = NVME_NG_NO_ABORT;
+	lane->flying++;
+	pdu->lean = q;
+	pdu->q = NULL;
+	nvme_ng_submit(q);
+	if (unlikely(!q->ticking))
+		nvme_ng_start_tick(q);
+}
+
 /**
- * nvme_ng_lean_issue - issue a command on a queue of its ring
+ * nvme_ng_find_lane - a queue that blk-mq does not know for a command
+ * @file: the open node
+ * @ns: the namespace that the command goes to
+ * @polled: the ring polls for it
+ *
+ * Process context, sleeps.  Return: the lane, or NULL.
+ */
+struct nvme_ng_lane *nvme_ng_find_lane(struct file *file, struct nvme_ns *ns,
+				       bool polled)
+{
+	struct nvme_ng_open *open = nvme_ng_get_open(file);
+	struct nvme_ng_path *path;
+	struct nvme_ng_lane *lane;
+
+	path = open ? nvme_ng_get_path(open, ns) : NULL;
+	if (IS_ERR_OR_NULL(path))
+		return NULL;
+	lane = &path->lane[polled];
+	/* pairs with nvme_ng_claim_queue() */
+	if (unlikely(!smp_load_acquire(&lane->queue) &&
+		     !nvme_ng_claim_queue(lane, polled)))
+		return NULL;
+	return lane;
+}
+
+/**
+ * nvme_ng_lean_send - send a command on a queue that blk-mq does not know
+ * @lane: which queue
+ * @ioucmd: the command, whose &struct nvme_ng_pdu tells what ends with it
+ * @cmd: the command but for its identifier
+ * @timeout: jiffies
+ *
+ * The caller holds a reference to the namespace's request queue.
+ *
+ * Return: -EIOCBQUEUED, or 1 if it has to take the way through blk-mq.
+ */
+int nvme_ng_lean_send(struct nvme_ng_lane *lane, struct io_uring_cmd *ioucmd,
+		      const struct nvme_command *cmd, unsigned int timeout)
+{
+	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
+	struct nvme_ng_queue *q = lane->queue;
+	struct nvme_command *at;
+	int ret = 1;
+
+	spin_lock_irq(&q->lock);
+	if (likely(nvme_ng_may_issue(q, open, lane, lane->path->ns->queue))) {
+		at = &q->sqes[q->sq_tail];
+		*at = *cmd;
+		nvme_ng_take_off(q, lane, ioucmd, at, timeout);
+		ret = -EIOCBQUEUED;
+	}
+	spin_unlock_irq(&q->lock);
+	return ret;
+}
+
+/**
+ * nvme_ng_lean_issue - issue a command on a queue that blk-mq does not know
  * @ns: the namespace
- * @ioucmd: nvme_ng_is_lean(), of a ring that polls, whose uring_lock is held
+ * @ioucmd: nvme_ng_is_lean(), of a ring whose uring_lock is held
+ * @polled: the ring polls for it
  *
  * Return: -EIOCBQUEUED; 1 if the command has to take the way through blk-mq;
  * or a negative errno.
  */
-int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
+int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+		       bool polled)
 {
 	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
-	const void *ring = nvme_ng_ring(ioucmd);
 	struct nvme_ng_path *path;
+	struct nvme_ng_lane *lane;
 	struct nvme_ng_queue *q;
-	struct nvme_ng_slot *slot;
 	struct nvme_command *cmd;
-	struct nvme_ng_pdu *pdu;
 	unsigned int timeout;
-	u32 timeout_ms, mask;
+	u32 timeout_ms;
 	u8 opcode;
-	u16 cid;
 	int ret;
 
 	path = open ? nvme_ng_find_path(open, ns) : NULL;
 	if (unlikely(!path))
 		return 1;
+	lane = &path->lane[polled];
 	/* pairs with nvme_ng_claim_queue() */
-	q = smp_load_acquire(&path->queue);
+	q = smp_load_acquire(&lane->queue);
 	if (unlikely(!q)) {
-		q = nvme_ng_claim_queue(path, ring);
+		q = nvme_ng_claim_queue(lane, polled);
 		if (!q)
 			return 1;
 	}
@@ -453,9 +625,9 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	timeout = likely(!timeout_ms) ? ns->queue->rq_timeout :
 		  nvme_ng_user_timeout(ns->queue, timeout_ms);
 
-	spin_lock(&q->lock);
+	spin_lock_irq(&q->lock);
 	ret = 1;
-	if (unlikely(!nvme_ng_may_issue(q, open, path, ring)))
+	if (unlikely(!nvme_ng_may_issue(q, open, lane, ns->queue)))
 		goto out_unlock;
 	/* in place: the controller does not look beyond the tail */
 	cmd = &q->sqes[q->sq_tail];
@@ -464,69 +636,256 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd)
 	if (unlikely(ret))
 		goto out_exit;
 
-	mask = q->cid_mask;
-	cid = q->free[q->free_head++ & mask];
-	cmd->common.command_id = cid;
-	slot = &q->slots[cid & mask];
-	slot->ioucmd = ioucmd;
-	slot->path = path;
-	slot->timeout = timeout;
-	slot->deadline = jiffies + timeout;
-	slot->cid = cid;
-	slot->abort = NVME_NG_NO_ABORT;
-	path->flying++;
-	pdu = nvme_ng_pdu(ioucmd);
-	pdu->lean = q;
-	pdu->q = NULL;
-	nvme_ng_submit(q);
-	if (unlikely(!q->ticking))
-		nvme_ng_start_tick(q);
-	spin_unlock(&q->lock);
+	nvme_ng_pdu(ioucmd)->word = NVME_NG_REGION;
+	nvme_ng_take_off(q, lane, ioucmd, cmd, timeout);
+	spin_unlock_irq(&q->lock);
 	return -EIOCBQUEUED;
 
 out_exit:
-	if (!path->flying)
-		nvme_ng_exit_path(path);
+	if (!lane->flying)
+		nvme_ng_exit_lane(lane);
 out_unlock:
-	spin_unlock(&q->lock);
+	spin_unlock_irq(&q->lock);
 	return ret;
+}
+
+/* Where the data of a command is: one piece of memory */
+struct nvme_ng_found {
+	struct page	*page;
+	u32		offset;
+	u32		len;
+	unsigned long	addr;
+	bool		pinned;
+};
+
+/* A command with its data in one element of a vector, of no 32-bit program. */
+static int nvme_ng_find_vec(struct nvme_ng_found *f, struct nvme_ns *ns)
+{
+	struct iovec iov;
+
+	if (f->len != 1 || copy_from_user(&iov, (void __user *)f->addr,
+					  sizeof(iov)) ||
+	    iov.iov_len > nvme_ng_max(ns->ctrl))
+		return 1;
+	f->addr = (unsigned long)iov.iov_base;
+	f->len = iov.iov_len;
+	return 0;
+}
+
+/*
+ * Get hold of the data of a command.  Return: 0, or 1 if that takes more than
+ * an address and a length, or something is wrong with it.
+ */
+static int nvme_ng_find_data(struct nvme_ng_found *f, struct nvme_ns *ns,
+			     struct io_uring_cmd *ioucmd,
+			     const struct nvme_ng_uring_cmd *sqe,
+			     enum dma_data_direction dir,
+			     unsigned int issue_flags)
+{
+	bool sgl = nvme_ng_has_sgl(ns->ctrl, ns);
+
+	f->addr = READ_ONCE(sqe->addr);
+	f->len = READ_ONCE(sqe->data_len);
+	f->pinned = false;
+	if (ioucmd->cmd_op == NVME_URING_CMD_IO_VEC && nvme_ng_find_vec(f, ns))
+		return 1;
+	if (unlikely(!f->len || f->len > NVME_NG_PIECE_MAX ||
+		     f->len > nvme_ng_max(ns->ctrl) ||
+		     (f->addr | f->len) & 3))
+		return 1;
+	if (ioucmd->flags & IORING_URING_CMD_FIXED) {
+		struct iovec iov = {
+			.iov_base	= (void __user *)f->addr,
+			.iov_len	= f->len,
+		};
+		struct iov_iter iter;
+		size_t at;
+
+		if (nvme_ng_find_fixed(dir, &iov, ioucmd, issue_flags, &iter) ||
+		    iter.bvec->bv_len - iter.iov_offset < f->len)
+			return 1;
+		at = iter.bvec->bv_offset + iter.iov_offset;
+		f->page = iter.bvec->bv_page + at / PAGE_SIZE;
+		f->offset = at % PAGE_SIZE;
+		return f->offset & 3 ||
+			(!sgl && f->offset + f->len > 2 * NVME_CTRL_PAGE_SIZE);
+	}
+	f->offset = offset_in_page(f->addr);
+	if (!f->addr || f->offset + f->len > PAGE_SIZE ||
+	    nvme_ng_pin_pages((void __user *)f->addr, 1, dir, &f->page) < 0)
+		return 1;
+	f->pinned = true;
+	return 0;
+}
+
+/* All of a command, with @dma for its data; @q->lock is held. */
+static bool nvme_ng_make_piece(struct nvme_command *cmd, struct nvme_ns *ns,
+			       const struct nvme_ng_uring_cmd *sqe, u8 opcode,
+			       dma_addr_t dma, u32 len)
+{
+	bool sgl = nvme_ng_has_sgl(ns->ctrl, ns);
+
+	cmd->common.opcode = opcode;
+	cmd->common.flags = 0;
+	cmd->common.metadata = 0;
+	cmd->common.dptr.prp2 = 0;
+	if (!nvme_ng_copy_command(cmd, sqe, ns->head->ns_id))
+		return false;
+	nvme_ng_describe_one(dma, len, sgl, cmd);
+	return !nvme_ng_may_exceed(ns, sgl) ||
+		!nvme_ng_exceeds(ns, cmd, sgl, &len, 0);
+}
+
+/**
+ * nvme_ng_lean_issue_piece - the same for memory that is no region
+ * @ns: the namespace
+ * @ioucmd: a command of a ring whose uring_lock is held
+ * @issue_flags: as io_uring gave them
+ *
+ * The common case: data without metadata, in one piece of memory, which is
+ * mapped already if the controller is behind an IOMMU.
+ *
+ * Return: -EIOCBQUEUED, or 1 if the command takes more than that.
+ */
+int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+			     unsigned int issue_flags)
+{
+	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
+	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct nvme_ng_mapping *m = NULL;
+	struct nvme_ng_mappings *all;
+	struct nvme_ng_path *path;
+	struct nvme_ng_lane *lane;
+	struct nvme_ng_queue *q;
+	struct nvme_ng_found f;
+	enum dma_data_direction dir;
+	struct nvme_command *cmd;
+	u8 opcode;
+
+	if (unlikely(ioucmd->cmd_op != NVME_URING_CMD_IO &&
+		     ioucmd->cmd_op != NVME_URING_CMD_IO_VEC))
+		return 1;
+	path = open ? nvme_ng_find_path(open, ns) : NULL;
+	if (unlikely(!path || !path->device->keeps_mappings))
+		return 1;
+	/* pairs with nvme_ng_alloc_mappings() */
+	all = smp_load_acquire(&open->mappings);
+	lane = &path->lane[!!(issue_flags & IO_URING_F_IOPOLL)];
+	/* pairs with nvme_ng_claim_queue() */
+	q = smp_load_acquire(&lane->queue);
+	opcode = READ_ONCE(sqe->opcode);
+	if (unlikely(!all || !q || opcode >= ARRAY_SIZE(path->op) ||
+		     !path->op[opcode % ARRAY_SIZE(path->op)] ||
+		     READ_ONCE(sqe->metadata) || READ_ONCE(sqe->timeout_ms) ||
+		     nvme_ng_uring_compat(ioucmd, issue_flags)))
+		return 1;
+	dir = nvme_ng_opcode_dir(opcode);
+	if (nvme_ng_find_data(&f, ns, ioucmd, sqe, dir, issue_flags))
+		return 1;
+
+	spin_lock_irq(&q->lock);
+	if (unlikely(!nvme_ng_may_issue(q, open, lane, ns->queue)))
+		goto out_unlock;
+	m = nvme_ng_find_mapping(all, path->device, f.page,
+				 dir != DMA_TO_DEVICE || !f.pinned);
+	if (unlikely(!m || !nvme_ng_in_mapping(m, f.page, f.offset, f.len)))
+		goto out_exit;
+	cmd = &q->sqes[q->sq_tail];
+	if (unlikely(!nvme_ng_make_piece(cmd, ns, sqe, opcode,
+					 nvme_ng_mapping_dma(m, f.page,
+							     f.offset),
+					 f.len)))
+		goto out_exit;
+	pdu->mapping = m;
+	pdu->word = nvme_ng_kept_fixed();
+	if (f.pinned) {
+		pdu->data = NVME_NG_PINNED;
+		pdu->pfn = page_to_pfn(f.page);
+		nvme_ng_note_dir(ioucmd, dir);
+	}
+	nvme_ng_take_off(q, lane, ioucmd, cmd, ns->queue->rq_timeout);
+	spin_unlock_irq(&q->lock);
+	return -EIOCBQUEUED;
+
+out_exit:
+	if (!lane->flying)
+		nvme_ng_exit_lane(lane);
+out_unlock:
+	spin_unlock_irq(&q->lock);
+	if (m)
+		nvme_ng_put_mapping(m);
+	if (f.pinned)
+		unpin_user_page(f.page);
+	return 1;
 }
 
 /**
  * nvme_ng_lean_poll - look for completions
- * @q: queue of a command in flight
- * @ring: the ring that polls, whose uring_lock is held
+ * @ioucmd: a command that nvme_ng_lean_issue() has issued
  * @poll_flags: BLK_POLL_* flags
+ *
+ * The uring_lock of the command's ring is held.  Another ring, or the tick, may
+ * complete the command meanwhile.
  *
  * Return: more than 0 if there were any.
  */
-int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
-		      unsigned int poll_flags)
+int nvme_ng_lean_poll(struct io_uring_cmd *ioucmd, unsigned int poll_flags)
 {
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	const void *ring = nvme_ng_ring(ioucmd);
+	struct io_uring_cmd *ended = NULL;
 	unsigned long until = jiffies + 1;
-	bool ours;
+	struct nvme_ng_queue *q;
 	int n;
 
 	do {
+		/* the file has the queue for as long as it is open */
+		q = READ_ONCE(pdu->lean);
+		if (unlikely(!q))
+			return 1;
 		n = 0;
-		spin_lock(&q->lock);
-		ours = q->live && q->owner == ring;
-		if (likely(ours)) {
-			n = nvme_ng_reap(q, true);
-			/* the tick may have completed what is polled for */
-			if (unlikely(!n))
-				ours = !nvme_ng_is_idle(q);
+		/* who has the lock reaps, or sends: do not keep it from that */
+		if (likely(spin_trylock_irq(&q->lock))) {
+			if (likely(q->live))
+				n = nvme_ng_reap(q, ring, &ended);
+			spin_unlock_irq(&q->lock);
 		}
-		spin_unlock(&q->lock);
-		if (n || !ours || poll_flags & BLK_POLL_ONESHOT)
+		while (unlikely(ended)) {
+			struct io_uring_cmd *this = ended;
+
+			ended = nvme_ng_pdu(this)->next;
+			nvme_ng_uring_end(this, 0);
+		}
+		if (n || poll_flags & BLK_POLL_ONESHOT)
 			return n;
 		if (signal_pending(current))
 			return 1;
 		cpu_relax();
-		/* the tick may have completed a later command of this ring */
+		/* a later command of this ring may be complete by now */
 	} while (!need_resched() && time_before(jiffies, until));
 	return 0;
 }
+
+/**
+ * nvme_ng_queue_irq - complete what the controller has completed
+ * @q: a queue with interrupts
+ *
+ * Hard interrupt.  Return: whether there was anything.
+ */
+bool nvme_ng_queue_irq(struct nvme_ng_queue *q)
+{
+	unsigned int n, all = 0;
+
+	do {
+		spin_lock(&q->lock);
+		n = q->cqes ? nvme_ng_reap(q, NULL, NULL) : 0;
+		spin_unlock(&q->lock);
+		all += n;
+	} while (n == NVME_NG_REAP);
+	return all;
+}
+EXPORT_SYMBOL_GPL(nvme_ng_queue_irq);
 
 /* Is the controller lost?  NVM Express Base specification, CSTS */
 static bool nvme_ng_is_dead(struct nvme_ctrl *ctrl)
@@ -549,83 +908,99 @@ static enum rq_end_io_ret nvme_ng_abort_end(NVME_NG_END_IO_ARGS)
 	return RQ_END_IO_FREE;
 }
 
-/* Ask the controller to give up a command; @q->lock is held. */
-static bool nvme_ng_abort(struct nvme_ng_queue *q, struct nvme_ng_slot *slot)
+/* There was no Abort after all. */
+static void nvme_ng_not_aborted(struct nvme_ng_queue *q,
+				struct nvme_ng_slot *slot)
+{
+	spin_lock_irq(&q->lock);
+	slot->abort = NVME_NG_NO_ABORT;
+	if (slot->held) {
+		slot->held = false;
+		q->nr_held--;
+		nvme_ng_free_cid(q, slot->cid);
+	}
+	spin_unlock_irq(&q->lock);
+}
+
+/* Ask the controller to give up a command, whose slot is not free until then. */
+static void nvme_ng_abort(struct nvme_ng_queue *q, u16 cid)
 {
 	struct nvme_ctrl *ctrl = q->device->ctrl;
 	struct nvme_command c = {
 		.abort.opcode	= nvme_admin_abort_cmd,
 		.abort.sqid	= cpu_to_le16(q->qid),
-		.abort.cid	= slot->cid,
+		.abort.cid	= cid,
 	};
 	struct request *req;
 
-	if (atomic_dec_return(&ctrl->abort_limit) < 0)
-		goto out_inc;
 	req = blk_mq_alloc_request(ctrl->admin_q, nvme_req_op(&c),
 				   BLK_MQ_REQ_NOWAIT);
-	if (IS_ERR(req))
-		goto out_inc;
+	if (IS_ERR(req)) {
+		atomic_inc(&ctrl->abort_limit);
+		nvme_ng_not_aborted(q, &q->slots[cid & q->cid_mask]);
+		return;
+	}
 	nvme_init_request(req, &c);
 	kref_get(&q->ref);
-	slot->abort = NVME_NG_ABORTING;
 	req->end_io = nvme_ng_abort_end;
 	req->end_io_data = q;
 	blk_execute_rq_nowait(req, false);
-	return true;
-
-out_inc:
-	atomic_inc(&ctrl->abort_limit);
-	return false;
 }
+
+/* what to do about a command, beside an identifier to abort */
+enum {
+	NVME_NG_WAIT	= -1,
+	NVME_NG_RESET	= -2,
+};
 
 /*
  * A command takes too long: it is aborted first, and the second time only a
- * reset helps.
+ * reset helps.  @q->lock is held.
  */
-static bool nvme_ng_needs_reset(struct nvme_ng_queue *q,
-				struct nvme_ng_slot *slot)
+static int nvme_ng_expire(struct nvme_ng_queue *q, struct nvme_ng_slot *slot)
 {
-	struct device *dev = q->device->ctrl->device;
-	bool dead = nvme_ng_is_dead(q->device->ctrl);
+	struct nvme_ctrl *ctrl = q->device->ctrl;
 
 	/* a reset would end the recovery of the link, and the device with it */
 	if (q->ops->is_frozen(q->priv)) {
 		slot->deadline = jiffies + slot->timeout;
-		return false;
+		return NVME_NG_WAIT;
 	}
-	if (slot->abort == NVME_NG_NO_ABORT && !dead) {
-		slot->deadline = jiffies + slot->timeout;
-		/* where there are too many aborts already, wait for them */
-		if (nvme_ng_abort(q, slot))
-			dev_warn_ratelimited(dev, "command %#x of queue %u timeout, aborting\n",
-					     slot->cid, q->qid);
-		return false;
+	if (slot->abort != NVME_NG_NO_ABORT || nvme_ng_is_dead(ctrl)) {
+		dev_warn_ratelimited(ctrl->device,
+				     "command %#x of queue %u timeout, reset controller\n",
+				     slot->cid, q->qid);
+		return NVME_NG_RESET;
 	}
-	dev_warn_ratelimited(dev, "command %#x of queue %u timeout, reset controller\n",
+	slot->deadline = jiffies + slot->timeout;
+	/* where there are too many aborts already, wait for them */
+	if (atomic_dec_return(&ctrl->abort_limit) < 0) {
+		atomic_inc(&ctrl->abort_limit);
+		return NVME_NG_WAIT;
+	}
+	slot->abort = NVME_NG_ABORTING;
+	dev_warn_ratelimited(ctrl->device,
+			     "command %#x of queue %u timeout, aborting\n",
 			     slot->cid, q->qid);
-	return true;
+	return slot->cid;
 }
 
-/* Look at the deadlines: is a reset needed?  @q->lock is held. */
-static bool nvme_ng_check_deadlines(struct nvme_ng_queue *q)
+/* Look at the deadlines from @from on; @q->lock is held. */
+static int nvme_ng_check_deadlines(struct nvme_ng_queue *q, u16 *from)
 {
-	bool reaped = false;
-	u16 i;
+	int ret = NVME_NG_WAIT;
 
-	for (i = 0; i < q->nr_slots; i++) {
-		struct nvme_ng_slot *slot = &q->slots[i];
+	for (; ret == NVME_NG_WAIT && *from < q->nr_slots; ++*from) {
+		struct nvme_ng_slot *slot = &q->slots[*from];
 
 		if (!slot->ioucmd || !time_after(jiffies, slot->deadline))
 			continue;
 		/* the controller may not be late at all */
-		if (!reaped)
-			nvme_ng_reap(q, false);
-		reaped = true;
-		if (slot->ioucmd && nvme_ng_needs_reset(q, slot))
-			return true;
+		nvme_ng_reap_elsewhere(q);
+		if (slot->ioucmd)
+			ret = nvme_ng_expire(q, slot);
 	}
-	return false;
+	return ret;
 }
 
 /* Free the slots whose Abort has completed; @q->lock is held. */
@@ -678,7 +1053,7 @@ static void nvme_ng_reap_stale(struct nvme_ng_queue *q)
 	} else if (q->seen != here) {
 		q->seen = here;
 	} else {
-		nvme_ng_reap(q, false);
+		nvme_ng_reap_elsewhere(q);
 		q->seen = NVME_NG_EMPTY;
 	}
 }
@@ -689,24 +1064,36 @@ static void nvme_ng_tick(struct work_struct *work)
 	struct nvme_ng_queue *q = container_of(to_delayed_work(work),
 					       struct nvme_ng_queue, tick);
 
-	spin_lock(&q->lock);
+	u16 from = 0;
+	int cid;
+
+again:
+	cid = NVME_NG_WAIT;
+	spin_lock_irq(&q->lock);
+	if (q->live && (from || time_after(jiffies, q->clock))) {
+		q->clock = jiffies + NVME_NG_CLOCK;
+		cid = nvme_ng_check_deadlines(q, &from);
+	}
+	if (cid >= 0) {
+		spin_unlock_irq(&q->lock);
+		nvme_ng_abort(q, cid);
+		goto again;
+	}
+	if (cid == NVME_NG_RESET)
+		queue_work(nvme_reset_wq, &q->reset);
 	if (q->live) {
 		/* who has the plug may have been preempted */
 		if (q->plugged)
 			nvme_ng_ring_sq(q);
 		nvme_ng_reap_stale(q);
-		if (time_after(jiffies, q->clock)) {
-			q->clock = jiffies + NVME_NG_CLOCK;
-			if (nvme_ng_check_deadlines(q))
-				queue_work(nvme_reset_wq, &q->reset);
-		}
 	}
 	if (q->nr_held)
 		nvme_ng_release_held(q);
+	nvme_ng_is_deaf(q);
 	q->ticking = q->live && (!nvme_ng_is_idle(q) || q->nr_held);
 	if (q->ticking)
 		queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);
-	spin_unlock(&q->lock);
+	spin_unlock_irq(&q->lock);
 }
 
 /**
@@ -715,13 +1102,14 @@ static void nvme_ng_tick(struct work_struct *work)
  * @qid: Queue Identifier
  * @depth: entries of each of the two, from 2 to 4096 so that 4 bits of an
  *	identifier or more are its generation
+ * @polled: the controller does not interrupt
  * @ops: doorbells
  * @priv: for @ops
  *
  * Return: the queue, not live yet, or NULL.
  */
 struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
-					u32 depth,
+					u32 depth, bool polled,
 					const struct nvme_ng_queue_ops *ops,
 					void *priv)
 {
@@ -742,10 +1130,12 @@ struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
 	INIT_WORK(&q->reset, nvme_ng_reset_work);
 	q->device = device;
 	q->qid = qid;
+	q->polled = polled;
 	q->ops = ops;
 	q->priv = priv;
 	q->depth = depth;
 	q->nr_slots = depth - 1;
+	q->share = q->nr_slots;
 	nr = roundup_pow_of_two(q->nr_slots);
 	q->cid_mask = nr - 1;
 	q->slots = kvcalloc(nr, sizeof(*q->slots), GFP_KERNEL);
@@ -766,25 +1156,27 @@ EXPORT_SYMBOL_GPL(nvme_ng_add_queue);
 /**
  * nvme_ng_start_queue - let commands in
  * @q: the queue, with no command in flight
- * @depth: entries of each; the queue stays stopped if they became others
+ * @depth: entries of each
+ * @polled: the controller does not interrupt; the queue stays stopped if it is
+ *	another one than before, in this or the depth
  * @sqes: submission queue, as it was created
  * @cqes: completion queue, all zero
  */
-void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth,
+void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth, bool polled,
 			 struct nvme_command *sqes,
 			 struct nvme_completion *cqes)
 {
-	spin_lock(&q->lock);
+	spin_lock_irq(&q->lock);
 	q->sqes = sqes;
 	q->cqes = cqes;
 	q->sq_tail = 0;
 	q->sq_rung = 0;
 	q->cq_head = 0;
 	q->phase = 1;
-	q->live = depth == q->depth;
+	q->live = depth == q->depth && polled == q->polled;
 	if (q->nr_held)
 		nvme_ng_release_held(q);
-	spin_unlock(&q->lock);
+	spin_unlock_irq(&q->lock);
 }
 EXPORT_SYMBOL_GPL(nvme_ng_start_queue);
 
@@ -794,9 +1186,9 @@ EXPORT_SYMBOL_GPL(nvme_ng_start_queue);
  */
 void nvme_ng_stop_queue(struct nvme_ng_queue *q)
 {
-	spin_lock(&q->lock);
+	spin_lock_irq(&q->lock);
 	q->live = false;
-	spin_unlock(&q->lock);
+	spin_unlock_irq(&q->lock);
 }
 EXPORT_SYMBOL_GPL(nvme_ng_stop_queue);
 
@@ -810,13 +1202,14 @@ EXPORT_SYMBOL_GPL(nvme_ng_stop_queue);
  */
 bool nvme_ng_cancel_queue(struct nvme_ng_queue *q)
 {
+	unsigned int n = 0;
 	bool started;
 	u16 i;
 
-	spin_lock(&q->lock);
+	spin_lock_irq(&q->lock);
 	started = q->cqes;
 	if (started)
-		nvme_ng_reap(q, false);
+		nvme_ng_reap_elsewhere(q);
 	for (i = 0; i < q->nr_slots; i++) {
 		struct nvme_ng_slot *slot = &q->slots[i];
 		struct io_uring_cmd *ioucmd = slot->ioucmd;
@@ -824,10 +1217,15 @@ bool nvme_ng_cancel_queue(struct nvme_ng_queue *q)
 		if (!ioucmd)
 			continue;
 		nvme_ng_end_slot(q, slot, slot->cid);
-		nvme_ng_complete_in_task(ioucmd, -EINTR, 0);
+		nvme_ng_end_slowly(q, ioucmd, -EINTR, 0, NULL, NULL);
+		if (++n % NVME_NG_REAP)
+			continue;
+		spin_unlock_irq(&q->lock);
+		cond_resched();
+		spin_lock_irq(&q->lock);
 	}
 	q->cqes = NULL;
-	spin_unlock(&q->lock);
+	spin_unlock_irq(&q->lock);
 	return started;
 }
 EXPORT_SYMBOL_GPL(nvme_ng_cancel_queue);

@@ -294,6 +294,25 @@ static inline u32 nvme_ng_align_mask(struct nvme_ctrl *ctrl, bool sgl)
 	return sgl && (ctrl->sgls & 3) == 1 ? 0 : 3;
 }
 
+static inline enum dma_data_direction nvme_ng_opcode_dir(u8 opcode)
+{
+	switch (opcode & 3) {
+	case 1:
+		return DMA_TO_DEVICE;
+	case 2:
+		return DMA_FROM_DEVICE;
+	default:
+		/* also opcodes that claim to move nothing but come with data */
+		return DMA_BIDIRECTIONAL;
+	}
+}
+
+static inline enum dma_data_direction
+nvme_ng_dir(const struct nvme_command *cmd)
+{
+	return nvme_ng_opcode_dir(cmd->common.opcode);
+}
+
 static inline u64 nvme_ng_max(struct nvme_ctrl *ctrl)
 {
 	return (u64)ctrl->max_hw_sectors << SECTOR_SHIFT;

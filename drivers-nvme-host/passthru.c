@@ -18,7 +18,7 @@
 #include <linux/ptrace.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include "region.h"
+#include "mapping.h"
 
 /* what needs no allocation: 128 KiB in pages, segments, pieces of metadata */
 #define NVME_NG_FEW_DATA	32
@@ -97,16 +97,6 @@ void nvme_ng_exit(void)
 	kmem_cache_destroy(nvme_ng_cmds);
 }
 
-#define NVME_NG_PIECE_MAX	0x100000U
-
-/*
- * In the flags of an io_uring command, which has bits from 0 and from 31 for
- * itself: it went through a head and is not the stock code's; the controller
- * writes to the page that is pinned for it.
- */
-#define NVME_NG_OURS		BIT(29)
-#define NVME_NG_DIRTIES		BIT(28)
-
 /**
  * struct nvme_ng_args - a command as the program gave it
  * @addr: data, or an array of struct iovec; NULL outside of a registered
@@ -170,19 +160,6 @@ static void nvme_ng_cmd_free(struct nvme_ng_cmd *nc)
 		nc->status = -EFAULT;
 	if (nc->meta.len && nvme_ng_buf_release(&nc->meta, copy))
 		nc->status = -EFAULT;
-}
-
-static enum dma_data_direction nvme_ng_dir(const struct nvme_command *cmd)
-{
-	switch (cmd->common.opcode & 3) {
-	case 1:
-		return DMA_TO_DEVICE;
-	case 2:
-		return DMA_FROM_DEVICE;
-	default:
-		/* also opcodes that claim to move nothing but come with data */
-		return DMA_BIDIRECTIONAL;
-	}
 }
 
 /*
@@ -496,6 +473,7 @@ static int nvme_ng_map(struct nvme_ng_cmd *nc, struct nvme_ns *ns,
 		return ret;
 	}
 	kfree(nc->seg);
+	nc->seg = NULL;
 	return 0;
 }
 
@@ -551,23 +529,49 @@ static int nvme_ng_find_piece(struct nvme_ng_pdu *pdu, const struct iovec *iov,
 	return 0;
 }
 
-static void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
-{
-	struct page *page;
+/* One piece of memory, as it was found, and where the controller has it */
+struct nvme_ng_piece {
+	struct iovec		iov;
+	struct page		*page;
+	u32			offset;
+	struct nvme_ng_mapping	*mapping;
+};
 
-	/* what io_uring has pinned left no number, not even one to look up */
-	if (pdu->data != NVME_NG_PINNED)
-		return;
-	page = pfn_to_page(pdu->pfn);
-	unpin_user_pages_dirty_lock(&page, 1, dirty);
+/* Nothing is known of a piece any more. */
+static void nvme_ng_drop_piece(struct nvme_ng_pdu *pdu,
+			       struct nvme_ng_piece *piece)
+{
+	if (piece->mapping)
+		nvme_ng_put_mapping(piece->mapping);
+	nvme_ng_release_piece(pdu, false);
 }
 
-/* One piece of memory, as it was found */
-struct nvme_ng_piece {
-	struct iovec	iov;
-	struct page	*page;
-	u32		offset;
-};
+/* Is it mapped already, because it was used before?  No request is held. */
+static void nvme_ng_recall_piece(struct nvme_ng_lane *lane, struct file *file,
+				 const struct nvme_command *cmd,
+				 const struct nvme_ng_args *args,
+				 struct nvme_ng_piece *piece)
+{
+	bool write = args->fixed || nvme_ng_dir(cmd) != DMA_TO_DEVICE;
+
+	piece->mapping = NULL;
+#ifdef NVME_NG_FIXED
+	if (args->fixed)
+		return;
+#endif
+	if (lane)
+		piece->mapping = nvme_ng_get_mapping(nvme_ng_file_open(file),
+						     lane->path->device,
+						     piece->page,
+						     (uintptr_t)piece->iov.iov_base,
+						     write);
+	if (piece->mapping &&
+	    !nvme_ng_in_mapping(piece->mapping, piece->page, piece->offset,
+				piece->iov.iov_len)) {
+		nvme_ng_put_mapping(piece->mapping);
+		piece->mapping = NULL;
+	}
+}
 
 /*
  * The common case: one piece of memory, and nothing but its address to be
@@ -616,14 +620,17 @@ static int nvme_ng_import_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 			     struct nvme_ctrl *ctrl, struct nvme_command *cmd,
 			     const struct nvme_ng_args *args,
-			     const struct nvme_ng_piece *piece)
+			     struct nvme_ng_piece *piece)
 {
 	bool sgl = nvme_ng_has_sgl(ctrl, ns);
 	u32 len = piece->iov.iov_len, moved = len;
+	dma_addr_t dma;
 	int ret;
 
 #ifdef NVME_NG_FIXED
-	if (args->fixed && !nvme_ng_map_fixed(ns, args->fixed,
+	/* the lock of a ring is not waited for now */
+	if (args->fixed && !(args->issue_flags & IO_URING_F_UNLOCKED) &&
+	    !nvme_ng_map_fixed(ns, args->fixed,
 					      (uintptr_t)piece->iov.iov_base,
 					      len, cmd, args->issue_flags)) {
 		pdu->data = NVME_NG_REGION;
@@ -633,19 +640,43 @@ static int nvme_ng_map_piece(struct nvme_ng_pdu *pdu, struct nvme_ns *ns,
 #endif
 	ret = nvme_ng_check_length(ns, cmd, sgl, &moved, 0);
 	if (ret)
-		goto out_release;
-	pdu->dma = dma_map_page_attrs(ctrl->dev, piece->page, piece->offset,
-				      len, nvme_ng_dir(cmd), NVME_NG_OVERLAP);
-	ret = -ENOMEM;
-	if (dma_mapping_error(ctrl->dev, pdu->dma))
-		goto out_release;
-	pdu->value = len;
-	nvme_ng_describe_one(pdu->dma, len, sgl, cmd);
+		goto out_drop;
+	if (piece->mapping) {
+		dma = nvme_ng_mapping_dma(piece->mapping, piece->page,
+					  piece->offset);
+		pdu->mapping = piece->mapping;
+		pdu->kept = true;
+	} else {
+		dma = dma_map_page_attrs(ctrl->dev, piece->page, piece->offset,
+					 len, nvme_ng_dir(cmd),
+					 NVME_NG_OVERLAP);
+		ret = -ENOMEM;
+		if (dma_mapping_error(ctrl->dev, dma))
+			goto out_drop;
+		pdu->dma = dma;
+		pdu->value = len;
+	}
+	nvme_ng_describe_one(dma, len, sgl, cmd);
 	return 0;
 
-out_release:
-	nvme_ng_release_piece(pdu, false);
+out_drop:
+	nvme_ng_drop_piece(pdu, piece);
 	return ret;
+}
+
+/* The end of what nvme_ng_map_piece() has made.  Any context. */
+static void nvme_ng_unmap_piece(struct io_uring_cmd *ioucmd, struct device *dev)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+
+	if (pdu->kept)
+		nvme_ng_put_mapping(pdu->mapping);
+	else
+		dma_unmap_page(dev, pdu->dma, pdu->value,
+			       !(ioucmd->flags & NVME_NG_DIRTIES) ?
+			       DMA_TO_DEVICE :
+			       ioucmd->flags & NVME_NG_BOTH_WAYS ?
+			       DMA_BIDIRECTIONAL : DMA_FROM_DEVICE);
 }
 
 /*
@@ -761,8 +792,14 @@ out:
 	return ret;
 }
 
-static void nvme_ng_uring_end(struct io_uring_cmd *ioucmd,
-			      unsigned int issue_flags)
+/**
+ * nvme_ng_uring_end - let go of what is the program's, and complete
+ * @ioucmd: the command, after nvme_ng_end_data()
+ * @issue_flags: as of io_uring
+ *
+ * Sleeps if nvme_ng_end_sleeps().
+ */
+void nvme_ng_uring_end(struct io_uring_cmd *ioucmd, unsigned int issue_flags)
 {
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	struct nvme_ng_cmd *nc = pdu->cmd;
@@ -787,11 +824,14 @@ static void nvme_ng_task_cb(NVME_NG_TW_ARGS)
 	nvme_ng_uring_end(nvme_ng_tw_ioucmd, nvme_ng_tw_flags);
 }
 
-/*
- * May nvme_ng_uring_end() sleep?  Then it is not for a polled completion, which
- * any ring may do for another.
+/**
+ * nvme_ng_end_sleeps - may nvme_ng_uring_end() sleep?
+ * @pdu: of the command
+ *
+ * Return: then it is not for a polled completion, which any ring may do for
+ * another.
  */
-static bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
+bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu)
 {
 	const struct nvme_ng_cmd *nc = pdu->cmd;
 
@@ -818,8 +858,13 @@ static bool nvme_ng_end_polled(struct io_uring_cmd *ioucmd)
 	return true;
 }
 
-/* The end of a command where its ring does not poll; any context. */
-static void nvme_ng_end_elsewhere(struct io_uring_cmd *ioucmd)
+/**
+ * nvme_ng_end_elsewhere - end a command where its ring does not poll
+ * @ioucmd: the command, after nvme_ng_end_data()
+ *
+ * Any context but one that holds the ring's uring_lock.
+ */
+void nvme_ng_end_elsewhere(struct io_uring_cmd *ioucmd)
 {
 	if (!nvme_ng_is_polled(ioucmd))
 		nvme_ng_do_in_task(ioucmd, nvme_ng_task_cb);
@@ -831,30 +876,43 @@ static void nvme_ng_end_elsewhere(struct io_uring_cmd *ioucmd)
 }
 
 /**
- * nvme_ng_complete_in_task - complete a command that had no request
- * @ioucmd: the command
+ * nvme_ng_end_data - let go of what is the device's
+ * @ioucmd: a command that has ended
+ * @dev: the device
  * @status: NVMe status, or a negative errno
  * @result: dwords 0 and 1 of the completion
  *
- * Any context but one that holds the ring's uring_lock.
+ * Any context.
  */
-void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
-			      u64 result)
+void nvme_ng_end_data(struct io_uring_cmd *ioucmd, struct device *dev,
+		      int status, u64 result)
 {
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct nvme_ng_cmd *nc = pdu->cmd;
 
-	pdu->data = NVME_NG_REGION;
-	pdu->value = status;
+	switch (pdu->data) {
+	case NVME_NG_BUFFERS:
+		nvme_ng_cmd_end(nc);
+		nc->result = result;
+		nc->status = status;
+		return;
+	case NVME_NG_PINNED:
+	case NVME_NG_FIXED:
+		nvme_ng_unmap_piece(ioucmd, dev);
+		break;
+	case NVME_NG_REGION:
+		if (pdu->epoch)
+			nvme_ng_leave(pdu->epoch);
+		break;
+	}
 	pdu->result = result;
-	nvme_ng_end_elsewhere(ioucmd);
+	pdu->value = status;
 }
 
 static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 {
 	struct io_uring_cmd *ioucmd = req->end_io_data;
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
-	u64 result = le64_to_cpu(nvme_req(req)->result.u64);
-	struct nvme_ng_cmd *nc = pdu->cmd;
 	bool polled;
 	int status;
 
@@ -865,26 +923,8 @@ static enum rq_end_io_ret nvme_ng_end_io(NVME_NG_END_IO_ARGS)
 		if (!status)
 			status = blk_status_to_errno(err);
 	}
-	switch (pdu->data) {
-	case NVME_NG_BUFFERS:
-		nvme_ng_cmd_end(nc);
-		nc->result = result;
-		nc->status = status;
-		break;
-	case NVME_NG_PINNED:
-	case NVME_NG_FIXED:
-		dma_unmap_page(nvme_req(req)->ctrl->dev, pdu->dma, pdu->value,
-			       nvme_ng_dir(nvme_req(req)->cmd));
-		break;
-	case NVME_NG_REGION:
-		if (pdu->epoch)
-			nvme_ng_leave(pdu->epoch);
-		break;
-	}
-	if (pdu->data != NVME_NG_BUFFERS) {
-		pdu->result = result;
-		pdu->value = status;
-	}
+	nvme_ng_end_data(ioucmd, nvme_req(req)->ctrl->dev, status,
+			 le64_to_cpu(nvme_req(req)->result.u64));
 	polled = pdu->hctx;
 	WRITE_ONCE(pdu->hctx, NULL);
 
@@ -930,6 +970,22 @@ static int nvme_ng_new_cmd(struct nvme_ng_cmd **ncp, struct nvme_ns *ns,
 	return 0;
 }
 
+/* A command that is made will not be sent. */
+static void nvme_ng_uring_undo(struct io_uring_cmd *ioucmd, struct device *dev)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct nvme_ng_cmd *nc = pdu->cmd;
+
+	if (pdu->data != NVME_NG_BUFFERS) {
+		nvme_ng_end_data(ioucmd, dev, 0, 0);
+		nvme_ng_release_piece(pdu, false);
+	} else {
+		nvme_ng_cmd_end(nc);
+		nvme_ng_cmd_drop(nc);
+		kmem_cache_free(nvme_ng_cmds, nc);
+	}
+}
+
 static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 			       struct io_uring_cmd *ioucmd, unsigned int issue_flags, bool vec,
 			       bool regions)
@@ -942,14 +998,17 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		.compat		= nvme_ng_uring_compat(ioucmd, issue_flags),
 		.issue_flags	= issue_flags,
 	};
-	struct nvme_command cmd = { };
+	struct nvme_command cmd = { }, *at;
+	struct nvme_ng_lane *lane = NULL;
 	struct nvme_ng_cmd *nc = NULL;
 	struct nvme_ng_piece piece;
+	unsigned int noio, timeout;
 	struct request *req;
-	unsigned int noio;
 	int ret, status;
 	u64 result;
+	u8 flags;
 
+	pdu->word = NVME_NG_REGION;
 	/* the program may change the entry at any time: read each field once */
 	if (READ_ONCE(sqe->flags))
 		return -EINVAL;
@@ -1015,28 +1074,40 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		ret = nvme_ng_new_cmd(&nc, ns, ctrl, &cmd, &args);
 	if (ret)
 		return ret;
-	req = nvme_ng_request(ctrl, ns, &cmd, &args);
-	if (IS_ERR(req)) {
-		ret = PTR_ERR(req);
-		goto out_release;
+	/* commands with data in one region have been there already */
+	if (ns && issue_flags & IO_URING_F_NONBLOCK && (nc || !regions))
+		lane = nvme_ng_find_lane(ioucmd->file, ns,
+					 issue_flags & IO_URING_F_IOPOLL);
+	if (!nc && !regions)
+		nvme_ng_recall_piece(lane, ioucmd->file, &cmd, &args, &piece);
+	/* a freeze waits for what holds the reference, or the request */
+	if (lane && !percpu_ref_tryget_live(&ns->queue->q_usage_counter))
+		lane = NULL;
+	if (lane) {
+		req = NULL;
+		at = &cmd;
+	} else {
+		req = nvme_ng_request(ctrl, ns, &cmd, &args);
+		if (IS_ERR(req)) {
+			ret = PTR_ERR(req);
+			goto out_release;
+		}
+		at = nvme_req(req)->cmd;
 	}
 	/* as in nvme_ng_map(), where there is more to allocate */
 	noio = memalloc_noio_save();
 	if (!nc && regions) {
-		ret = nvme_ng_map_region(pdu, nvme_req(req)->cmd, &args);
+		ret = nvme_ng_map_region(pdu, at, &args);
 		/* there is no page to wait for in regions */
 		if (ret > 0)
 			ret = nvme_ng_new_cmd(&nc, ns, ctrl, &cmd, &args);
 	} else if (!nc) {
-		ioucmd->flags &= ~NVME_NG_DIRTIES;
-		if (nvme_ng_dir(&cmd) != DMA_TO_DEVICE)
-			ioucmd->flags |= NVME_NG_DIRTIES;
-		ret = nvme_ng_map_piece(pdu, ns, ctrl, nvme_req(req)->cmd,
-					&args, &piece);
+		nvme_ng_note_dir(ioucmd, nvme_ng_dir(&cmd));
+		ret = nvme_ng_map_piece(pdu, ns, ctrl, at, &args, &piece);
 	}
 	memalloc_noio_restore(noio);
 	if (!ret && nc) {
-		ret = nvme_ng_map(nc, ns, ctrl, nvme_req(req)->cmd, &args);
+		ret = nvme_ng_map(nc, ns, ctrl, at, &args);
 		if (ret)
 			kmem_cache_free(nvme_ng_cmds, nc);
 		pdu->cmd = nc;
@@ -1044,6 +1115,26 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	}
 	if (ret)
 		goto out_free_request;
+	if (lane) {
+		timeout = args.timeout_ms ?
+			nvme_ng_user_timeout(ns->queue, args.timeout_ms) :
+			ns->queue->rq_timeout;
+		ret = nvme_ng_lean_send(lane, ioucmd, at, timeout);
+		/* does not wait: there is the reference */
+		flags = at->common.flags;
+		if (ret > 0)
+			req = nvme_ng_request(ctrl, ns, at, &args);
+		/* which clears how the data is described */
+		if (!IS_ERR_OR_NULL(req))
+			nvme_req(req)->cmd->common.flags = flags;
+		percpu_ref_put(&ns->queue->q_usage_counter);
+		if (ret <= 0)
+			return ret;
+		if (IS_ERR(req)) {
+			nvme_ng_uring_undo(ioucmd, ctrl->dev);
+			return PTR_ERR(req);
+		}
+	}
 	pdu->q = req->q;
 	pdu->hctx = req->mq_hctx->type == HCTX_TYPE_POLL ? req->mq_hctx : NULL;
 	req->end_io_data = ioucmd;
@@ -1052,7 +1143,10 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	return -EIOCBQUEUED;
 
 out_free_request:
-	blk_mq_free_request(req);
+	if (lane)
+		percpu_ref_put(&ns->queue->q_usage_counter);
+	else
+		blk_mq_free_request(req);
 	return ret;
 
 out_release:
@@ -1060,7 +1154,7 @@ out_release:
 		nvme_ng_cmd_drop(nc);
 		kmem_cache_free(nvme_ng_cmds, nc);
 	} else if (!regions) {
-		nvme_ng_release_piece(pdu, false);
+		nvme_ng_drop_piece(pdu, &piece);
 	}
 	return ret;
 }
@@ -1103,13 +1197,16 @@ static __always_inline int nvme_ng_uring_cmd(struct nvme_ns *ns,
 					     struct io_uring_cmd *ioucmd,
 					     unsigned int issue_flags)
 {
-	const unsigned int lean = IO_URING_F_SQE128 | IO_URING_F_CQE32 |
-		IO_URING_F_IOPOLL;
-	int ret;
+	const unsigned int lean = IO_URING_F_SQE128 | IO_URING_F_CQE32;
+	int ret = 1;
 
-	if ((issue_flags & (lean | IO_URING_F_UNLOCKED)) == lean &&
-	    nvme_ng_is_lean(ioucmd)) {
-		ret = nvme_ng_lean_issue(ns, ioucmd);
+	if ((issue_flags & (lean | IO_URING_F_UNLOCKED)) == lean) {
+		if (nvme_ng_is_lean(ioucmd))
+			ret = nvme_ng_lean_issue(ns, ioucmd,
+						 issue_flags &
+						 IO_URING_F_IOPOLL);
+		else
+			ret = nvme_ng_lean_issue_piece(ns, ioucmd, issue_flags);
 		if (likely(ret <= 0))
 			return ret;
 	}
@@ -1161,8 +1258,7 @@ static int nvme_ng_poll(struct io_uring_cmd *ioucmd,
 	int ret;
 
 	if (!q)
-		return nvme_ng_lean_poll(pdu->lean, nvme_ng_ring(ioucmd),
-					 poll_flags);
+		return nvme_ng_lean_poll(ioucmd, poll_flags);
 	if (nvme_ng_end_polled(ioucmd))
 		return 1;
 	ret = nvme_ng_poll_request(pdu, q, iob, poll_flags);

@@ -31,7 +31,7 @@
 /* entries by which the second table is shifted, see nvme_ng_span_prps() */
 #define NVME_NG_PRP_SHIFT	(NVME_NG_PRPS / 2)
 
-static struct workqueue_struct *nvme_ng_wq;
+struct workqueue_struct *nvme_ng_wq;
 
 /**
  * nvme_ng_init_regions - allocate what all regions share
@@ -42,7 +42,12 @@ int nvme_ng_init_regions(void)
 {
 	/* its work waits for memory: nvme_wq is there to get some */
 	nvme_ng_wq = alloc_workqueue("nvme-ng-wq", WQ_UNBOUND, 0);
-	return nvme_ng_wq ? 0 : -ENOMEM;
+	if (!nvme_ng_wq)
+		return -ENOMEM;
+	if (!IS_ENABLED(CONFIG_MMU_NOTIFIER) || !nvme_ng_init_mappings())
+		return 0;
+	destroy_workqueue(nvme_ng_wq);
+	return -ENOMEM;
 }
 
 /**
@@ -52,6 +57,8 @@ int nvme_ng_init_regions(void)
  */
 void nvme_ng_exit_regions(void)
 {
+	if (IS_ENABLED(CONFIG_MMU_NOTIFIER))
+		nvme_ng_exit_mappings();
 	destroy_workqueue(nvme_ng_wq);
 }
 
@@ -113,6 +120,9 @@ void nvme_ng_add_device(struct nvme_ctrl *ctrl)
 	mutex_init(&device->lock);
 	INIT_LIST_HEAD(&device->views);
 	INIT_LIST_HEAD(&device->attached);
+	INIT_LIST_HEAD(&device->mappings);
+	if (IS_ENABLED(CONFIG_MMU_NOTIFIER))
+		device->keeps_mappings = nvme_ng_keeps_mappings(ctrl->dev);
 	INIT_LIST_HEAD(&device->queues);
 	if (xa_insert(&nvme_ng_devices, ctrl->instance, device, GFP_KERNEL))
 		kfree(device);
@@ -181,6 +191,8 @@ void nvme_ng_remove_device(struct nvme_ctrl *ctrl)
 	}
 	if (IS_ENABLED(CONFIG_DMA_SHARED_BUFFER))
 		nvme_ng_remove_dmabufs(device);
+	if (IS_ENABLED(CONFIG_MMU_NOTIFIER))
+		nvme_ng_unmap_mappings(device);
 	up_write(&device->mapping);
 	nvme_ng_put_device(device);
 }
@@ -829,13 +841,15 @@ static unsigned long nvme_ng_memlock_limit(void)
  * nvme_ng_charge - charge the current user for locked memory
  * @locked: to remember it
  * @pages: pages
+ * @part: the user can have that part of the limit, 1 for all of it
  *
  * Return: 0; -ENOMEM beyond RLIMIT_MEMLOCK; -EOPNOTSUPP without io_uring, as no
  * command can use a region then.
  */
-int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages)
+int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages,
+		   unsigned int part)
 {
-	unsigned long limit = nvme_ng_memlock_limit();
+	unsigned long limit = nvme_ng_memlock_limit() / part;
 	struct user_struct *user = current_user();
 	long old = atomic_long_read(&user->locked_vm);
 
@@ -887,7 +901,7 @@ static int nvme_ng_pin_memory(struct nvme_ng_region *region, u64 addr)
 	if (!access_ok(u64_to_user_ptr(addr), left))
 		return -EFAULT;
 	pages = DIV_ROUND_UP(offset + left, PAGE_SIZE);
-	ret = nvme_ng_charge(&region->locked, pages);
+	ret = nvme_ng_charge(&region->locked, pages, 1);
 	if (ret)
 		return ret;
 
@@ -1162,7 +1176,7 @@ static void nvme_ng_free_path(struct nvme_ng_path *path)
 {
 	struct module *module = path->ns->ctrl->ops->module;
 
-	nvme_ng_release_queue(path);
+	nvme_ng_release_queues(path);
 	nvme_ng_put_device(path->device);
 	nvme_put_ns(path->ns);
 	module_put(module);
@@ -1177,6 +1191,8 @@ static void nvme_ng_free_open(struct nvme_ng_open *open)
 	unsigned int i;
 	LIST_HEAD(dead);
 
+	if (IS_ENABLED(CONFIG_MMU_NOTIFIER))
+		nvme_ng_free_mappings(open);
 	table = rcu_dereference_protected(open->table, 1);
 	for (i = 0; table && i < table->nr; i++) {
 		struct nvme_ng_region *region =
@@ -1303,6 +1319,8 @@ static struct nvme_ng_path *nvme_ng_new_path(struct nvme_ng_open *open,
 	if (!path)
 		return ERR_PTR(-ENOMEM);
 	path->ns = ns;
+	path->lane[0].path = path;
+	path->lane[1].path = path;
 	path->device = nvme_ng_get_device(ns->ctrl);
 	if (!path->device)
 		goto out_free;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * nvme-ng: memory that is mapped for DMA before the commands that use it, and
- * the queues that a polled ring can have for itself.
+ * queue pairs that blk-mq does not know.
  *
  * open file -> regions: table of handles, changed under nvme_ng_open.lock,
  *		read under RCU
@@ -34,6 +34,7 @@
 struct dma_buf;
 struct mm_struct;
 struct nvme_ng_attach;
+struct nvme_ng_mappings;
 struct nvme_ng_queue;
 struct user_struct;
 
@@ -46,6 +47,8 @@ struct user_struct;
  * @lock: protects @views and @queues; what takes time is done without
  * @views: regions that are mapped for the device
  * @attached: dma-bufs that are, struct nvme_ng_attach; see there
+ * @mappings: folios that stay mapped, struct nvme_ng_mapping
+ * @keeps_mappings: of what commands use again
  * @queues: queues that rings can have, struct nvme_ng_queue
  * @gone: the controller is being removed: nothing is mapped any more
  */
@@ -56,6 +59,8 @@ struct nvme_ng_device {
 	struct mutex		lock;	/* @views, @queues */
 	struct list_head	views;
 	struct list_head	attached;
+	struct list_head	mappings;
+	bool			keeps_mappings;
 	struct list_head	queues;
 	bool			gone;
 };
@@ -202,24 +207,34 @@ struct nvme_ng_table {
 #define NVME_NG_OP_ALLOWED	1	/* no capability is needed */
 
 /**
- * struct nvme_ng_path - commands of one file to one namespace
- * @next: another namespace behind the same head
- * @ns: the namespace; a reference is held
- * @device: its controller
- * @queue: queue pair that a ring has through this file, or NULL; changed under
+ * struct nvme_ng_lane - commands of one file to one namespace on one queue
+ * @path: the file's way to the namespace
+ * @queue: queue pair that blk-mq does not know, or NULL; set once, under
  *	&nvme_ng_device.lock
  * @flying: commands in @queue, protected by the queue's lock; while there are
  *	any they hold @epoch and a reference to the namespace's request queue
  * @epoch: in which all commands in @queue are
+ */
+struct nvme_ng_lane {
+	struct nvme_ng_path	*path;
+	struct nvme_ng_queue	*queue;
+	unsigned int		flying;
+	struct nvme_ng_epoch	*epoch;
+};
+
+/**
+ * struct nvme_ng_path - commands of one file to one namespace
+ * @next: another namespace behind the same head
+ * @ns: the namespace; a reference is held
+ * @device: its controller
+ * @lane: those that end in the interrupt, and those that a ring polls for
  * @op: NVME_NG_OP_* of each opcode below 80h
  */
 struct nvme_ng_path {
 	struct nvme_ng_path __rcu	*next;
 	struct nvme_ns			*ns;
 	struct nvme_ng_device		*device;
-	struct nvme_ng_queue		*queue;
-	unsigned int			flying;
-	struct nvme_ng_epoch		*epoch;
+	struct nvme_ng_lane		lane[2];
 	u8				op[128];
 };
 
@@ -234,6 +249,7 @@ struct nvme_ng_path {
  * @attached: dma-bufs, struct nvme_ng_attach; see there
  * @regions: how many there are, with those that wait for a command to end
  * @paths: namespaces
+ * @mappings: of memory that commands use again, or NULL; set once
  * @write: the node is open for writing
  */
 struct nvme_ng_open {
@@ -246,6 +262,7 @@ struct nvme_ng_open {
 	struct list_head		attached;
 	atomic_t			regions;
 	struct nvme_ng_path __rcu	*paths;
+	struct nvme_ng_mappings		*mappings;
 	bool				write;
 };
 
@@ -458,13 +475,16 @@ static inline bool nvme_ng_error_lasts(int ret)
 	return ret == -ENODEV || ret == -EOPNOTSUPP || ret == -EINVAL;
 }
 
+extern struct workqueue_struct *nvme_ng_wq;
+
 int nvme_ng_init_regions(void);
 void nvme_ng_exit_regions(void);
 bool nvme_ng_is_copied(struct device *dev, struct sg_table *sgt);
 struct nvme_ng_view *nvme_ng_new_view(struct nvme_ng_region *region,
 				      struct nvme_ng_device *device);
 void nvme_ng_free_view(struct nvme_ng_region *region, struct nvme_ng_view *view);
-int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages);
+int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages,
+		   unsigned int part);
 void nvme_ng_uncharge(struct nvme_ng_locked *locked);
 struct nvme_ng_epoch *nvme_ng_new_epoch(void);
 struct nvme_ng_epoch *nvme_ng_retire(struct nvme_ng_open *open,
@@ -476,6 +496,13 @@ struct nvme_ng_path *nvme_ng_get_path(struct nvme_ng_open *open,
 				      struct nvme_ns *ns);
 struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl);
 void nvme_ng_put_device(struct nvme_ng_device *device);
+
+/* mapping.c, not there without CONFIG_MMU_NOTIFIER */
+int nvme_ng_init_mappings(void);
+void nvme_ng_exit_mappings(void);
+bool nvme_ng_keeps_mappings(struct device *dev);
+void nvme_ng_free_mappings(struct nvme_ng_open *open);
+void nvme_ng_unmap_mappings(struct nvme_ng_device *device);
 
 /* dmabuf.c, not there without CONFIG_DMA_SHARED_BUFFER */
 int nvme_ng_get_dmabuf(struct nvme_ng_region *region,
@@ -566,34 +593,68 @@ static inline bool nvme_ng_is_lean(const struct io_uring_cmd *ioucmd)
 	return ioucmd->cmd_op == NVME_NG_URING_CMD_IO && !fixed;
 }
 
-int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd);
-int nvme_ng_lean_poll(struct nvme_ng_queue *q, const void *ring,
-		      unsigned int poll_flags);
-void nvme_ng_release_queue(struct nvme_ng_path *path);
+int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+		       bool polled);
+struct nvme_ng_lane *nvme_ng_find_lane(struct file *file, struct nvme_ns *ns,
+				       bool polled);
+int nvme_ng_lean_send(struct nvme_ng_lane *lane, struct io_uring_cmd *ioucmd,
+		      const struct nvme_command *cmd, unsigned int timeout);
+int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+			     unsigned int issue_flags);
+int nvme_ng_lean_poll(struct io_uring_cmd *ioucmd, unsigned int poll_flags);
+void nvme_ng_release_queues(struct nvme_ng_path *path);
 
 /* passthru.c */
 struct nvme_ng_cmd;
 
+/*
+ * In the flags of an io_uring command, which has bits from 0 and from 31 for
+ * itself: it went through a head and is not the stock code's; the controller
+ * writes to the page that is pinned for it; and reads from it, too.
+ */
+#define NVME_NG_OURS		BIT(29)
+#define NVME_NG_DIRTIES		BIT(28)
+#define NVME_NG_BOTH_WAYS	BIT(27)
+
+/* For nvme_ng_unmap_piece(), which does not know the opcode any more. */
+static inline void nvme_ng_note_dir(struct io_uring_cmd *ioucmd,
+				    enum dma_data_direction dir)
+{
+	ioucmd->flags &= ~(NVME_NG_DIRTIES | NVME_NG_BOTH_WAYS);
+	if (dir != DMA_TO_DEVICE)
+		ioucmd->flags |= NVME_NG_DIRTIES;
+	if (dir == DMA_BIDIRECTIONAL)
+		ioucmd->flags |= NVME_NG_BOTH_WAYS;
+}
+
+/* bytes in one piece, which &nvme_ng_pdu.value can hold */
+#define NVME_NG_PIECE_MAX	0x80000U
+
 /* where the data of a command is */
 enum {
+	NVME_NG_REGION,		/* mapped already, &nvme_ng_pdu.epoch keeps it */
 	NVME_NG_BUFFERS,	/* &nvme_ng_pdu.cmd */
 	NVME_NG_FIXED,		/* in one piece of a registered buffer */
 	NVME_NG_PINNED,		/* in page @pfn, with a pin of ours */
-	NVME_NG_REGION,		/* mapped already, &nvme_ng_pdu.epoch keeps it */
 };
 
 /**
  * struct nvme_ng_pdu - what is kept in the io_uring command
  * @hctx: the hardware queue to poll, NULL once the request has ended
- * @lean: the queue without requests to poll, where @q is NULL
+ * @lean: the queue without requests to poll, where @q is NULL; NULL once the
+ *	command has ended where its ring does not poll
  * @q: the queue, alive as long as a request of it is
+ * @next: in place of @q, another command that has ended
  * @cmd: the command, if NVME_NG_BUFFERS
  * @dma: where the data is, until the request ends
+ * @mapping: in place of @dma if @kept
  * @epoch: that the command is in, until the request ends; NULL for data in a
  *	registered buffer that stays mapped
  * @result: dwords 0 and 1 of the completion, from then on
  * @data: where the data is, one of the above
+ * @kept: the data was mapped before, and stays so
  * @pfn: page frame number
+ * @word: the three above and @value at once, NVME_NG_REGION until it ends
  * @value: bytes at @dma until the request ends, then the NVMe status or a
  *	negative errno
  *
@@ -605,17 +666,38 @@ struct nvme_ng_pdu {
 		struct blk_mq_hw_ctx	*hctx;
 		struct nvme_ng_queue	*lean;
 	};
-	struct request_queue	*q;
+	union {
+		struct request_queue	*q;
+		struct io_uring_cmd	*next;
+	};
 	union {
 		struct nvme_ng_cmd	*cmd;
 		dma_addr_t		dma;
+		struct nvme_ng_mapping	*mapping;
 		struct nvme_ng_epoch	*epoch;
 		u64			result;
 	};
-	u64			data:2;
-	u64			pfn:40;
-	s64			value:22;
+	union {
+		struct {
+			u64	data:2;
+			u64	kept:1;
+			u64	pfn:40;
+			s64	value:21;
+		};
+		u64		word;
+	};
 };
+
+/* &nvme_ng_pdu.word of data in a registered buffer that was mapped before */
+static inline u64 nvme_ng_kept_fixed(void)
+{
+	const struct nvme_ng_pdu pdu = {
+		.data	= NVME_NG_FIXED,
+		.kept	= true,
+	};
+
+	return pdu.word;
+}
 
 static inline struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
 {
@@ -623,8 +705,23 @@ static inline struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
 	return (struct nvme_ng_pdu *)&ioucmd->pdu;
 }
 
+/* Let go of the page of a command that is described by its address only. */
+static inline void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
+{
+	struct page *page;
+
+	/* what io_uring has pinned left no number, not even one to look up */
+	if (pdu->data != NVME_NG_PINNED)
+		return;
+	page = pfn_to_page(pdu->pfn);
+	unpin_user_pages_dirty_lock(&page, 1, dirty);
+}
+
 unsigned int nvme_ng_user_timeout(struct request_queue *q, u32 timeout_ms);
-void nvme_ng_complete_in_task(struct io_uring_cmd *ioucmd, int status,
-			      u64 result);
+void nvme_ng_uring_end(struct io_uring_cmd *ioucmd, unsigned int issue_flags);
+void nvme_ng_end_elsewhere(struct io_uring_cmd *ioucmd);
+bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu);
+void nvme_ng_end_data(struct io_uring_cmd *ioucmd, struct device *dev,
+		      int status, u64 result);
 
 #endif /* _NVME_NG_REGION_H */

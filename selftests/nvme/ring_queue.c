@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A polled ring has a queue pair of its own: its commands need no request,
- * which the kernel traces for each that has one.
+ * Commands of rings go to queue pairs that blk-mq does not know, wherever their
+ * data is: they need no request, which the kernel traces for each that has one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "region.h"
+#include "watch.h"
 
 #define TRACING		"/sys/kernel/tracing"
 #define INSTANCE	TRACING "/instances/nvme_ring_queue"
@@ -19,12 +20,16 @@
 
 #define COUNT		64
 #define PIECE		4096
-#define FEAT_BUF_DMA	0x40000	/* IORING_FEAT_BUF_DMA */
+
+/* where the data is */
+enum { REGION, REGISTERED, PLAIN, SOURCES };
+
+static const char * const sources[] = { "region", "registered", "plain" };
 
 struct arg {
 	struct nt_ns *ns;
 	const struct nt_mode *mode;
-	bool fixed;
+	int source;
 };
 
 static struct nt_ring ring;
@@ -73,7 +78,7 @@ static unsigned int requests(const struct nt_ns *ns)
 }
 
 static void reads(struct nt_ns *ns, __u32 region, unsigned char *mem,
-		  unsigned int n)
+		  bool fixed, unsigned int n)
 {
 	struct nvme_uring_cmd cmd;
 	unsigned int i, name;
@@ -84,8 +89,8 @@ static void reads(struct nt_ns *ns, __u32 region, unsigned char *mem,
 		cmd.addr = (__u64)i * PIECE + (uintptr_t)mem;
 		cmd.data_len = PIECE;
 		if (mem)
-			nt_ring_put(&ring, ns->dev.fd, NVME_URING_CMD_IO, 0,
-				    &cmd);
+			nt_ring_put(&ring, ns->dev.fd, NVME_URING_CMD_IO,
+				    fixed ? 0 : NT_UNREGISTERED, &cmd);
 		else
 			nt_region_put(&ring, ns->dev.fd, NVME_NG_URING_CMD_IO,
 				      &cmd, region, 0);
@@ -104,26 +109,83 @@ static void count(void *arg)
 	struct arg *a = arg;
 	unsigned char *mem = nt_alloc(COUNT * PIECE, 0);
 	struct iovec iov = { mem, COUNT * PIECE };
-	bool polled = a->mode->setup & IORING_SETUP_IOPOLL;
+	bool fixed = a->source == REGISTERED;
 	__u32 region = 0;
 
 	nt_ring_open(&ring, COUNT, a->mode->setup);
-	if (a->fixed)
+	if (fixed)
 		nt_eq(io_uring_register_buffers(&ring.ring, &iov, 1), 0);
-	else
+	if (a->source == REGION)
 		nt_status(nt_map(a->ns->dev.fd, 0, mem, COUNT * PIECE,
 				 &region), 0);
-	/* the first command maps the buffer */
-	reads(a->ns, region, a->fixed ? mem : NULL, 1);
 	if (!tell(INSTANCE "/trace", ""))
 		nt_die("cannot clear the trace: %m");
-	reads(a->ns, region, a->fixed ? mem : NULL, COUNT);
-	if (a->fixed && !(ring.ring.features & FEAT_BUF_DMA))
-		polled = false;
-	nt_eq(requests(a->ns), polled ? 0 : COUNT);
+	/* the first time, when memory is mapped, and when it is mapped already */
+	reads(a->ns, region, region ? NULL : mem, fixed, COUNT);
+	reads(a->ns, region, region ? NULL : mem, fixed, COUNT);
+	reads(a->ns, region, region ? NULL : mem, fixed, COUNT);
+	nt_eq(requests(a->ns), 0);
 	nt_ring_close(&ring);
-	if (!a->fixed)
+	if (region)
 		nt_status(nt_unmap(a->ns->dev.fd, region), 0);
+}
+
+/*
+ * More commands than a queue has slots, each with more data than a page: those
+ * that find no slot take the way of the block layer with all that was made.
+ */
+#define FULL		1300
+#define LONG		(3 * PIECE)
+
+static void full(void *arg)
+{
+	struct arg *a = arg;
+	struct nt_rule rule = {
+		.nsid = htole32(a->ns->nsid), .opcode = NVME_CMD_READ,
+		.delay_ms = htole32(500),
+	};
+	unsigned char *mem = nt_alloc((size_t)FULL * LONG, 0);
+	struct iovec iov = { mem, (size_t)FULL * LONG };
+	bool fixed = a->source == REGISTERED;
+	struct nvme_uring_cmd cmd;
+	unsigned char want[LONG];
+	unsigned int i, name;
+	int res;
+
+	if (!a->ns->testbed)
+		nt_skip("only devices of the test bed can be slow");
+	nt_ring_open(&ring, FULL, a->mode->setup);
+	if (fixed)
+		nt_eq(io_uring_register_buffers(&ring.ring, &iov, 1), 0);
+	nt_fill(want, LONG, a->mode->setup + fixed);
+	memcpy(mem, want, LONG);
+	nt_place_cmd(a->ns, 0, true, LONG, &cmd);
+	cmd.addr = (uintptr_t)mem;
+	cmd.data_len = LONG;
+	nt_status(nt_ring_run(&ring, a->ns->dev.fd, NVME_URING_CMD_IO,
+			      fixed ? 0 : NT_UNREGISTERED, &cmd), 0);
+	memset(mem, 0, (size_t)FULL * LONG);
+	nt_oob_reset(a->ns->ctrl.fd);
+	nt_inject(a->ns->ctrl.fd, &rule);
+	nt_place_cmd(a->ns, 0, false, LONG, &cmd);
+	cmd.data_len = LONG;
+	for (i = 0; i < FULL; i++) {
+		cmd.addr = (uintptr_t)mem + (size_t)i * LONG;
+		nt_ring_put(&ring, a->ns->dev.fd, NVME_URING_CMD_IO,
+			    fixed ? 0 : NT_UNREGISTERED, &cmd);
+	}
+	nt_ring_submit(&ring);
+	while (ring.flying) {
+		if (!nt_ring_reap(&ring, 60000, &name, &res))
+			nt_die("%u commands did not complete within 60 s",
+			       ring.flying);
+		nt_status(res, NVME_SC_SUCCESS);
+	}
+	nt_inject(a->ns->ctrl.fd, NULL);
+	for (i = 0; i < FULL; i++)
+		nt_same(mem + (size_t)i * LONG, want, LONG);
+	nt_eq(nt_oob(a->ns->ctrl.fd), 0);
+	nt_ring_close(&ring);
 }
 
 static bool fits(const struct nt_ns *ns)
@@ -135,26 +197,38 @@ static bool fits(const struct nt_ns *ns)
 int main(int argc, char **argv)
 {
 	static const struct nt_prog prog = {
-		.what = "Test that polled rings have queues of their own.",
+		.what = "Test that commands of rings need no requests.",
 		.wants = "without metadata",
 		.fits = fits,
 	};
 	size_t n, i, mode;
 	struct nt_ns *ns;
-	int fixed;
+	int source;
 
 	nt_init(argc, argv, &prog);
 	ns = nt_namespaces(&n);
 	start_tracing();
-	nt_plan(n * NT_MODES * 2);
+	nt_plan(n * (NT_MODES + 2) * SOURCES - n * 2);
 	for (i = 0; i < n; i++)
 		for (mode = 0; mode < NT_MODES; mode++)
-			for (fixed = 0; fixed < 2; fixed++) {
-				struct arg a = { &ns[i], &nt_modes[mode], fixed };
+			for (source = 0; source < SOURCES; source++) {
+				struct arg a = { &ns[i], &nt_modes[mode],
+						 source };
 
 				nt_test(count, &a, "%s %s %s", ns[i].name,
-					nt_modes[mode].name,
-					fixed ? "registered" : "region");
+					nt_modes[mode].name, sources[source]);
+			}
+	for (i = 0; i < n; i++)
+		for (mode = 0; mode < NT_MODES; mode++)
+			for (source = REGISTERED; source < SOURCES; source++) {
+				struct arg a = { &ns[i], &nt_modes[mode],
+						 source };
+
+				/* by interrupt and polled */
+				if (nt_modes[mode].setup & ~IORING_SETUP_IOPOLL)
+					continue;
+				nt_test(full, &a, "%s %s %s full", ns[i].name,
+					nt_modes[mode].name, sources[source]);
 			}
 	return nt_end();
 }
