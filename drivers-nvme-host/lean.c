@@ -17,6 +17,7 @@
  *    it again.
  */
 #include <linux/blk-mq.h>
+#include <linux/cpumask.h>
 #include <linux/sched/signal.h>
 #include "mapping.h"
 #include "ng-queue.h"
@@ -98,7 +99,8 @@ struct nvme_ng_slot {
  * @polled: the controller does not interrupt
  * @share: slots that each lane can have, by how many of them are @active
  * @active: lanes with commands in flight
- * @deaf: no CPU takes its interrupts
+ * @deaf: no CPU of @cpus takes its interrupts
+ * @cpus: CPUs of its vector
  * @device: the controller
  * @users: open files that have the queue, protected by &nvme_ng_device.lock
  * @on_device: in &nvme_ng_device.queues
@@ -132,6 +134,7 @@ struct nvme_ng_queue {
 	u16				qid;
 	bool				polled;
 	bool				deaf;
+	struct cpumask			*cpus;
 	u32				share;
 	u32				active;
 	struct nvme_ng_device		*device;
@@ -343,7 +346,7 @@ static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_lane *lane,
 	list_for_each_entry(q, &device->queues, on_device) {
 		/* or one that the controller has no more */
 		if (q->polled != polled || !READ_ONCE(q->live) ||
-		    !q->ops->has_irq(q->priv))
+		    (!polled && !cpumask_intersects(q->cpus, cpu_online_mask)))
 			continue;
 		if (!found || q->users < found->users)
 			found = q;
@@ -366,6 +369,7 @@ static void nvme_ng_free_queue(struct kref *ref)
 	nvme_ng_put_device(q->device);
 	kvfree(q->slots);
 	kvfree(q->free);
+	kfree(q->cpus);
 	kfree(q);
 }
 
@@ -453,7 +457,7 @@ static noinline bool nvme_ng_enter_lane(struct nvme_ng_open *open,
 /* Would nobody hear of a completion before the next tick? */
 static noinline bool nvme_ng_is_deaf(struct nvme_ng_queue *q)
 {
-	q->deaf = !q->polled && !q->ops->has_irq(q->priv);
+	q->deaf = !q->polled && !cpumask_intersects(q->cpus, cpu_online_mask);
 	return q->deaf;
 }
 
@@ -1140,7 +1144,8 @@ struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
 	q->cid_mask = nr - 1;
 	q->slots = kvcalloc(nr, sizeof(*q->slots), GFP_KERNEL);
 	q->free = kvcalloc(nr, sizeof(*q->free), GFP_KERNEL);
-	if (!q->slots || !q->free || depth > NVME_NG_MAX_DEPTH) {
+	q->cpus = kzalloc(cpumask_size(), GFP_KERNEL);
+	if (!q->slots || !q->free || !q->cpus || depth > NVME_NG_MAX_DEPTH) {
 		kref_put(&q->ref, nvme_ng_free_queue);
 		return NULL;
 	}
@@ -1159,14 +1164,17 @@ EXPORT_SYMBOL_GPL(nvme_ng_add_queue);
  * @depth: entries of each
  * @polled: the controller does not interrupt; the queue stays stopped if it is
  *	another one than before, in this or the depth
+ * @cpus: CPUs of its vector, or NULL: all
  * @sqes: submission queue, as it was created
  * @cqes: completion queue, all zero
  */
 void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth, bool polled,
-			 struct nvme_command *sqes,
+			 const struct cpumask *cpus, struct nvme_command *sqes,
 			 struct nvme_completion *cqes)
 {
 	spin_lock_irq(&q->lock);
+	cpumask_copy(q->cpus, cpus ?: cpu_possible_mask);
+	q->deaf = false;
 	q->sqes = sqes;
 	q->cqes = cqes;
 	q->sq_tail = 0;

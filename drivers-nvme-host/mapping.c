@@ -385,7 +385,7 @@ static struct nvme_ng_mappings *nvme_ng_alloc_mappings(struct nvme_ng_open *open
 {
 	struct nvme_ng_mappings *all, *old;
 
-	all = kvzalloc(sizeof(*all), GFP_KERNEL_ACCOUNT);
+	all = kzalloc_obj(*all, GFP_KERNEL_ACCOUNT);
 	if (!all)
 		return NULL;
 	INIT_LIST_HEAD(&all->list);
@@ -393,7 +393,7 @@ static struct nvme_ng_mappings *nvme_ng_alloc_mappings(struct nvme_ng_open *open
 	old = cmpxchg(&open->mappings, NULL, all);
 	if (!old)
 		return all;
-	kvfree(all);
+	kfree(all);
 	return old;
 }
 
@@ -474,7 +474,7 @@ void nvme_ng_free_mappings(struct nvme_ng_open *open)
 	for (i = 0; i < ARRAY_SIZE(all->mm); i++)
 		if (all->mm[i])
 			mmu_notifier_put(&all->mm[i]->notifier);
-	kvfree(all);
+	kfree(all);
 }
 
 /**

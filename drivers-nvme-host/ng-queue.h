@@ -8,6 +8,7 @@
 
 #include <linux/types.h>
 
+struct cpumask;
 struct nvme_command;
 struct nvme_completion;
 struct nvme_ctrl;
@@ -21,16 +22,14 @@ struct nvme_ng_queue;
  *	which cancels all commands
  * @is_frozen: somebody recovers the link to the controller, which must not be
  *	reset meanwhile
- * @has_irq: some CPU takes the interrupts of the queue, or it is polled
  *
- * All but @disable and @has_irq are called with the lock of the queue held, interrupts off.
+ * All but @disable are called with the lock of the queue held, interrupts off.
  */
 struct nvme_ng_queue_ops {
 	void (*ring_sq)(void *queue, u16 tail);
 	void (*ring_cq)(void *queue, u16 head);
 	void (*disable)(void *queue);
 	bool (*is_frozen)(void *queue);
-	bool (*has_irq)(void *queue);
 };
 
 void nvme_ng_add_device(struct nvme_ctrl *ctrl);
@@ -41,7 +40,7 @@ struct nvme_ng_queue *nvme_ng_add_queue(struct nvme_ctrl *ctrl, u16 qid,
 					const struct nvme_ng_queue_ops *ops,
 					void *priv);
 void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth, bool polled,
-			 struct nvme_command *sqes,
+			 const struct cpumask *cpus, struct nvme_command *sqes,
 			 struct nvme_completion *cqes);
 void nvme_ng_stop_queue(struct nvme_ng_queue *q);
 bool nvme_ng_cancel_queue(struct nvme_ng_queue *q);

@@ -51,6 +51,10 @@
 
 #define MONITOR		"/dev/virtio-ports/qmp"
 #define SLOT_NAME	"port-X"
+/* for device_add */
+#define ADD_SLOT	"{\"driver\": \"nvme\", \"id\": \"" SLOT_ID "\", " \
+			"\"bus\": \"" SLOT_NAME "\", \"x-testctl\": true, " \
+			"\"x-dma-bound\": true, %s}"
 #define SLOT_ID		"X"
 #define PATIENCE	60	/* seconds until a sequence hangs */
 #define SIZE		(64 << 20)
@@ -941,8 +945,8 @@ static bool objects_same(const struct cmd *c)
 static void check_guards(const struct cmd *c)
 {
 	unsigned char *at = areas[c->area].at + c->run * NT_PAGE;
-	unsigned int i, j, n = c->pages * NT_PAGE;
 	static __thread unsigned char copy[SLOT_LEN + (2 * PIECES + 2) * NT_PAGE];
+	unsigned int i, j, n = c->pages * NT_PAGE;
 
 	if (n > sizeof(copy) || !copy_out(copy, at, n))
 		return;
@@ -953,7 +957,7 @@ static void check_guards(const struct cmd *c)
 		memset(copy + (c->meta - at), NT_POISON, c->meta_len);
 	for (j = 0; j < n; j++)
 		if (copy[j] != NT_POISON)
-			broken("form %d, ring %#x: byte %u of %u beside a read of %u bytes at %zu in %u pieces has changed to %02x",
+			broken("form %d, ring %#x: byte %u of %u beside a read of %u at %zu in %u pieces: %02x",
 			       c->form, rings[c->ring].r.setup, j, n,
 			       c->nr * SECTOR, c->piece[0].mem - at, c->pieces,
 			       copy[j]);
@@ -962,8 +966,8 @@ static void check_guards(const struct cmd *c)
 static void check_data(struct cmd *c)
 {
 	struct slot *slot = &slots[c->slot];
-	unsigned int i, n = 0, sector;
 	static __thread __u64 meta[SLOT_SECTORS];
+	unsigned int i, n = 0, sector;
 
 	for (i = 0; i < c->pieces; i++) {
 		if (!copy_out(buffer + n, c->piece[i].mem, c->piece[i].len))
@@ -979,13 +983,13 @@ static void check_data(struct cmd *c)
 		sector = c->first + i;
 		where = where_is(c->slot, sector);
 		if (!know_sector(buffer + i * SECTOR, where, &got))
-			broken("form %d, ring %#x: sector %u of %u at slot %d sector %u: not what belongs there: %016llx",
+			broken("form %d, ring %#x: sector %u of %u, slot %d sector %u: foreign: %016llx",
 			       c->form, rings[c->ring].r.setup, i, c->nr,
 			       c->slot, sector,
 			       *(unsigned long long *)(buffer + i * SECTOR));
 		want = slot->version[sector];
 		if (want != ANY && got != want)
-			broken("form %d, ring %#x: sector %u of %u at slot %d sector %u: version %u, not %u",
+			broken("form %d, ring %#x: sector %u of %u, slot %d sector %u: version %u, not %u",
 			       c->form, rings[c->ring].r.setup, i, c->nr,
 			       c->slot, sector, got, want);
 	}
@@ -1038,7 +1042,7 @@ static void judge(struct cmd *c, int res)
 	if (c->strict && objects_same(c)) {
 		atomic_fetch_add(&sh->strict, 1);
 		if (res != c->want)
-			broken("form %d, ring %#x, %s of %u bytes in %u pieces, metadata %u: %d, not %d",
+			broken("form %d, ring %#x, %s of %u in %u pieces, metadata %u: %d, not %d",
 			       c->form, rings[c->ring].r.setup,
 			       c->write ? "write" : "read", c->nr * SECTOR,
 			       c->pieces, c->meta_len, res, c->want);
@@ -1148,9 +1152,9 @@ static void express(struct cmd *c)
 static bool fill(struct cmd *c)
 {
 	struct area *a = &areas[c->area];
-	unsigned int i, at = 0;
 	static __thread unsigned char poison[SLOT_LEN + (2 * PIECES + 2) *
 					     NT_PAGE];
+	unsigned int i, at = 0;
 	static __thread __u64 meta[SLOT_SECTORS];
 
 	if (!c->write) {
@@ -2463,7 +2467,7 @@ static bool device_add(void)
 			 "\"serial\": \"NVMENG-X\", \"drive\": \"F%u\", \"sgls\": %s",
 			 plugs, phase == SGL ? "true" : "false");
 	snprintf(arguments, sizeof(arguments),
-		 "{\"driver\": \"nvme\", \"id\": \"" SLOT_ID "\", \"bus\": \"" SLOT_NAME "\", \"x-testctl\": true, \"x-dma-bound\": true, %s}",
+		 ADD_SLOT,
 		 what);
 	return !monitor("device_add", arguments);
 }
@@ -2909,7 +2913,7 @@ static void run_sequences(void *arg)
 		shorten(&p);
 		nt_fail("a sequence failed, see above");
 	}
-	nt_note("%lu sequences, %lu commands: %lu well, %lu with a status, %lu refused; result known of %lu, data of %lu",
+	nt_note("%lu sequences, %lu commands: %lu well, %lu failed, %lu refused; known %lu, data %lu",
 		done_sequences, total_sent, total_ok, total_status,
 		total_refused, total_strict, total_checked);
 }

@@ -33,7 +33,7 @@ static long call32(long number, long a, long b, long c, long d, long e)
 #else
 static long call32(long number, long a, long b, long c, long d, long e)
 {
-	return -ENOSYS;
+	return -EOPNOTSUPP;
 }
 #endif
 

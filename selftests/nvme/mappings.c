@@ -338,6 +338,7 @@ int main(int argc, char **argv)
 		.fits = is_plain_nvm,
 	};
 	static const unsigned int setup[] = { 0, IORING_SETUP_IOPOLL };
+	static const char * const modes[] = { "irq", "polled" };
 	struct nt_ns *ns;
 	size_t n, i, m, c;
 
@@ -349,8 +350,7 @@ int main(int argc, char **argv)
 			for (c = 0; c < ARRAY_SIZE(cases); c++) {
 				nt_ring_open(&ring, PAGES, setup[m]);
 				nt_test(cases[c].run, &ns[i], "%s %s %s",
-					ns[i].name, m ? "polled" : "irq",
-					cases[c].name);
+					ns[i].name, modes[m], cases[c].name);
 				nt_ring_close(&ring);
 			}
 	return nt_end();
