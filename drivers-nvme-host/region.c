@@ -880,7 +880,8 @@ void nvme_ng_uncharge(struct nvme_ng_locked *locked)
 }
 #else
 /* users need not have a count of locked pages here */
-int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages)
+int nvme_ng_charge(struct nvme_ng_locked *locked, unsigned long pages,
+		   unsigned int part)
 {
 	return -EOPNOTSUPP;
 }
