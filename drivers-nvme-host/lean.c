@@ -676,6 +676,13 @@ static int nvme_ng_find_vec(struct nvme_ng_found *f, struct nvme_ns *ns)
 	return 0;
 }
 
+/* Do PRP 1 and 2 not reach?  A page of the kernel may be more than one. */
+static bool nvme_ng_takes_list(const struct nvme_ng_found *f, bool sgl)
+{
+	return !sgl && f->offset % NVME_CTRL_PAGE_SIZE + f->len >
+		2 * NVME_CTRL_PAGE_SIZE;
+}
+
 /*
  * Get hold of the data of a command.  Return: 0, or 1 if that takes more than
  * an address and a length, or something is wrong with it.
@@ -711,11 +718,11 @@ static int nvme_ng_find_data(struct nvme_ng_found *f, struct nvme_ns *ns,
 		at = iter.bvec->bv_offset + iter.iov_offset;
 		f->page = iter.bvec->bv_page + at / PAGE_SIZE;
 		f->offset = at % PAGE_SIZE;
-		return f->offset & 3 ||
-			(!sgl && f->offset + f->len > 2 * NVME_CTRL_PAGE_SIZE);
+		return f->offset & 3 || nvme_ng_takes_list(f, sgl);
 	}
 	f->offset = offset_in_page(f->addr);
 	if (!f->addr || f->offset + f->len > PAGE_SIZE ||
+	    nvme_ng_takes_list(f, sgl) ||
 	    nvme_ng_pin_pages((void __user *)f->addr, 1, dir, &f->page) < 0)
 		return 1;
 	f->pinned = true;
@@ -1001,7 +1008,10 @@ static int nvme_ng_check_deadlines(struct nvme_ng_queue *q, u16 *from)
 			continue;
 		/* the controller may not be late at all */
 		nvme_ng_reap_elsewhere(q);
-		if (slot->ioucmd)
+		/* which may have let others in */
+		if (!q->live)
+			break;
+		if (slot->ioucmd && time_after(jiffies, slot->deadline))
 			ret = nvme_ng_expire(q, slot);
 	}
 	return ret;

@@ -209,10 +209,7 @@ bool nvme_ng_keeps_mappings(struct device *dev)
 		!(dev_is_pci(dev) && to_pci_dev(dev)->untrusted);
 }
 
-/*
- * Memory of programs, for which no file system waits?  Who wants to move it tells
- * nvme_ng_invalidate() first.
- */
+/* Memory of programs, for which no file system waits? */
 static bool nvme_ng_can_keep(struct folio *folio)
 {
 	return (folio_test_anon(folio) || folio_test_swapbacked(folio) ||
@@ -337,7 +334,11 @@ static struct nvme_ng_mm *nvme_ng_get_mm(struct nvme_ng_mappings *all)
 	}
 	if (i == ARRAY_SIZE(all->mm))
 		return NULL;
-	notifier = mmu_notifier_get(&nvme_ng_mm_ops, current->mm);
+	/* a thread that holds it may be a long time in a fault */
+	if (mmap_write_lock_killable(current->mm))
+		return NULL;
+	notifier = mmu_notifier_get_locked(&nvme_ng_mm_ops, current->mm);
+	mmap_write_unlock(current->mm);
 	if (IS_ERR(notifier))
 		return NULL;
 	nm = container_of(notifier, struct nvme_ng_mm, notifier);
@@ -346,6 +347,23 @@ static struct nvme_ng_mm *nvme_ng_get_mm(struct nvme_ng_mappings *all)
 	/* another thread was faster; the next command has it */
 	mmu_notifier_put(notifier);
 	return NULL;
+}
+
+/*
+ * Does the program have the page at this address, where the notifier would tell
+ * that it goes?  It leaves memory that must stay movable on this occasion.
+ */
+static bool nvme_ng_is_there(const struct page *page, unsigned long addr,
+			     bool write)
+{
+	struct page *there;
+
+	if (pin_user_pages_fast(addr & PAGE_MASK, 1,
+				FOLL_LONGTERM | (write ? FOLL_WRITE : 0),
+				&there) != 1)
+		return false;
+	unpin_user_page(there);
+	return there == page;
 }
 
 static struct nvme_ng_mapping *
@@ -437,8 +455,12 @@ struct nvme_ng_mapping *nvme_ng_keep_mapping(struct nvme_ng_open *open,
 	    !nvme_ng_can_keep(folio))
 		return NULL;
 	nm = nvme_ng_get_mm(all);
-	seq = nm ? READ_ONCE(nm->seq) : 0;
-	m = nm ? nvme_ng_new_mapping(device, folio, page, addr, write) : NULL;
+	if (!nm)
+		return NULL;
+	seq = READ_ONCE(nm->seq);
+	if (!nvme_ng_is_there(page, addr, write))
+		return NULL;
+	m = nvme_ng_new_mapping(device, folio, page, addr, write);
 	if (!m) {
 		WRITE_ONCE(all->retry, jiffies + NVME_NG_RETRY);
 		return NULL;

@@ -833,7 +833,7 @@ again:
 #ifdef CONFIG_IO_URING
 static unsigned long nvme_ng_memlock_limit(void)
 {
-	return capable(CAP_IPC_LOCK) ? ULONG_MAX :
+	return ns_capable_noaudit(&init_user_ns, CAP_IPC_LOCK) ? ULONG_MAX :
 		rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 }
 
