@@ -15,7 +15,7 @@
 
 int main(int argc, char **argv)
 {
-	char back[4096] __attribute__((aligned(4096)));
+	char back[4096] __attribute__((aligned(4096))) = "";
 	struct nvmeng_data in = { 0 }, out = { 0 };
 	struct nvmeng *dev;
 	struct io_uring ring;

@@ -51,13 +51,17 @@
 
 #define MONITOR		"/dev/virtio-ports/qmp"
 #define SLOT_NAME	"port-X"
-/* for device_add */
+/* for blockdev-create, blockdev-add, device_add */
+#define CREATE_DRIVE	"{\"job-id\": \"F%u\", \"options\": {\"driver\": \"file\", " \
+			"\"filename\": \"/tmp/F%u\", \"size\": %u}}"
+#define ADD_DRIVE	"{\"driver\": \"file\", \"node-name\": \"F%u\", " \
+			"\"filename\": \"/tmp/F%u\", \"discard\": \"unmap\"}"
 #define ADD_SLOT	"{\"driver\": \"nvme\", \"id\": \"" SLOT_ID "\", " \
 			"\"bus\": \"" SLOT_NAME "\", \"x-testctl\": true, " \
 			"\"x-dma-bound\": true, %s}"
 #define SLOT_ID		"X"
 #define PATIENCE	60	/* seconds until a sequence hangs */
-#define SIZE		(64 << 20)
+#define SIZE		(64U << 20)
 
 #define THREADS		3
 #define MAX_STEPS	128
@@ -422,6 +426,9 @@ static __thread struct low {
 	struct udmabuf_create create;
 } *low;
 static __thread unsigned char buffer[SLOT_LEN + 2 * NT_PAGE];
+static __thread unsigned char read_copy[SLOT_LEN + (2 * PIECES + 2) * NT_PAGE];
+static __thread unsigned char poison_bytes[SLOT_LEN + (2 * PIECES + 2) * NT_PAGE];
+static __thread __u64 meta_copy[SLOT_SECTORS];
 
 static void *low_memory(size_t len, int flags)
 {
@@ -945,28 +952,26 @@ static bool objects_same(const struct cmd *c)
 static void check_guards(const struct cmd *c)
 {
 	unsigned char *at = areas[c->area].at + c->run * NT_PAGE;
-	static __thread unsigned char copy[SLOT_LEN + (2 * PIECES + 2) * NT_PAGE];
 	unsigned int i, j, n = c->pages * NT_PAGE;
 
-	if (n > sizeof(copy) || !copy_out(copy, at, n))
+	if (n > sizeof(read_copy) || !copy_out(read_copy, at, n))
 		return;
 	for (i = 0; i < c->pieces; i++)
-		memset(copy + (c->piece[i].mem - at), NT_POISON,
+		memset(read_copy + (c->piece[i].mem - at), NT_POISON,
 		       c->piece[i].len);
 	if (c->meta)
-		memset(copy + (c->meta - at), NT_POISON, c->meta_len);
+		memset(read_copy + (c->meta - at), NT_POISON, c->meta_len);
 	for (j = 0; j < n; j++)
-		if (copy[j] != NT_POISON)
-			broken("form %d, ring %#x: byte %u of %u beside a read of %u at %zu in %u pieces: %02x",
+		if (read_copy[j] != NT_POISON)
+			broken("form %d, ring %#x: byte %u of %u, read %u at %zu, %u pieces: %02x",
 			       c->form, rings[c->ring].r.setup, j, n,
 			       c->nr * SECTOR, c->piece[0].mem - at, c->pieces,
-			       copy[j]);
+			       read_copy[j]);
 }
 
 static void check_data(struct cmd *c)
 {
 	struct slot *slot = &slots[c->slot];
-	static __thread __u64 meta[SLOT_SECTORS];
 	unsigned int i, n = 0, sector;
 
 	for (i = 0; i < c->pieces; i++) {
@@ -974,7 +979,7 @@ static void check_data(struct cmd *c)
 			return;
 		n += c->piece[i].len;
 	}
-	if (c->meta && !copy_out(meta, c->meta, c->meta_len))
+	if (c->meta && !copy_out(meta_copy, c->meta, c->meta_len))
 		return;
 	atomic_fetch_add(&sh->checked, 1);
 	for (i = 0; i < c->nr; i++) {
@@ -983,13 +988,13 @@ static void check_data(struct cmd *c)
 		sector = c->first + i;
 		where = where_is(c->slot, sector);
 		if (!know_sector(buffer + i * SECTOR, where, &got))
-			broken("form %d, ring %#x: sector %u of %u, slot %d sector %u: foreign: %016llx",
+			broken("form %d, ring %#x: sector %u of %u, slot %d at %u: foreign: %llx",
 			       c->form, rings[c->ring].r.setup, i, c->nr,
 			       c->slot, sector,
 			       *(unsigned long long *)(buffer + i * SECTOR));
 		want = slot->version[sector];
 		if (want != ANY && got != want)
-			broken("form %d, ring %#x: sector %u of %u, slot %d sector %u: version %u, not %u",
+			broken("form %d, ring %#x: sector %u of %u, slot %d at %u: is %u, not %u",
 			       c->form, rings[c->ring].r.setup, i, c->nr,
 			       c->slot, sector, got, want);
 	}
@@ -1152,30 +1157,27 @@ static void express(struct cmd *c)
 static bool fill(struct cmd *c)
 {
 	struct area *a = &areas[c->area];
-	static __thread unsigned char poison[SLOT_LEN + (2 * PIECES + 2) *
-					     NT_PAGE];
 	unsigned int i, at = 0;
-	static __thread __u64 meta[SLOT_SECTORS];
 
 	if (!c->write) {
-		if (!poison[0])
-			memset(poison, NT_POISON, sizeof(poison));
-		return c->pages * NT_PAGE <= sizeof(poison) &&
-			copy_in(a->at + c->run * NT_PAGE, poison,
+		if (!poison_bytes[0])
+			memset(poison_bytes, NT_POISON, sizeof(poison_bytes));
+		return c->pages * NT_PAGE <= sizeof(poison_bytes) &&
+			copy_in(a->at + c->run * NT_PAGE, poison_bytes,
 				c->pages * NT_PAGE);
 	}
 	for (i = 0; i < c->nr; i++) {
 		__u32 where = where_is(c->slot, c->first + i);
 
 		fill_sector(buffer + i * SECTOR, where, c->version);
-		meta[i] = meta_of(where, c->version);
+		meta_copy[i] = meta_of(where, c->version);
 	}
 	for (i = 0; i < c->pieces; i++) {
 		if (!copy_in(c->piece[i].mem, buffer + at, c->piece[i].len))
 			return false;
 		at += c->piece[i].len;
 	}
-	return !c->meta_len || copy_in(c->meta, meta, c->meta_len);
+	return !c->meta_len || copy_in(c->meta, meta_copy, c->meta_len);
 }
 
 /*
@@ -2520,8 +2522,7 @@ static void make_drive(void)
 
 	plugs = plugs ? plugs + 1 : (unsigned int)getpid() * 100;
 	snprintf(arguments, sizeof(arguments),
-		 "{\"job-id\": \"F%u\", \"options\": {\"driver\": \"file\", \"filename\": \"/tmp/F%u\", \"size\": %u}}",
-		 plugs, plugs, SIZE);
+		 CREATE_DRIVE, plugs, plugs, SIZE);
 	if (monitor("blockdev-create", arguments))
 		nt_fail("no drive");
 	for (i = 0; i < 50; i++) {
@@ -2532,7 +2533,7 @@ static void make_drive(void)
 		usleep(50000);
 	}
 	snprintf(arguments, sizeof(arguments),
-		 "{\"driver\": \"file\", \"node-name\": \"F%u\", \"filename\": \"/tmp/F%u\", \"discard\": \"unmap\"}",
+		 ADD_DRIVE,
 		 plugs, plugs);
 	if (monitor("blockdev-add", arguments))
 		nt_fail("no drive");
@@ -2913,7 +2914,7 @@ static void run_sequences(void *arg)
 		shorten(&p);
 		nt_fail("a sequence failed, see above");
 	}
-	nt_note("%lu sequences, %lu commands: %lu well, %lu failed, %lu refused; known %lu, data %lu",
+	nt_note("%lu sequences, %lu commands: %lu well, %lu bad, %lu refused; %lu, data %lu",
 		done_sequences, total_sent, total_ok, total_status,
 		total_refused, total_strict, total_checked);
 }
