@@ -102,7 +102,11 @@
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
-static inline struct shrinker *nvme_ng_new_shrinker(void *count, void *scan)
+static inline struct shrinker *
+nvme_ng_new_shrinker(unsigned long (*count)(struct shrinker *shrinker,
+					    struct shrink_control *sc),
+		     unsigned long (*scan)(struct shrinker *shrinker,
+					   struct shrink_control *sc))
 {
 	struct shrinker *shrinker = kzalloc_obj(*shrinker);
 
@@ -207,7 +211,11 @@ static inline u32 nvme_ng_execute(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	return effects;
 }
 #else
-static inline struct shrinker *nvme_ng_new_shrinker(void *count, void *scan)
+static inline struct shrinker *
+nvme_ng_new_shrinker(unsigned long (*count)(struct shrinker *shrinker,
+					    struct shrink_control *sc),
+		     unsigned long (*scan)(struct shrinker *shrinker,
+					   struct shrink_control *sc))
 {
 	struct shrinker *shrinker = shrinker_alloc(0, "nvme-ng");
 

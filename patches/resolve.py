@@ -65,7 +65,7 @@ def functions(text, start="static "):
     above."""
     pattern = re.compile(
         r"^(?:/\*(?:(?!\*/).)*\*/\n)?(" + start +
-        r"[^\n;={]*(?:\n\t[^\n;={]*)*)\n\{\n.*?^\}\n", re.M | re.S)
+        r"[^\n;={]*(?:\n(?:\t|\w+\()[^\n;={]*)*)\n\{\n.*?^\}\n", re.M | re.S)
     for match in pattern.finditer(text):
         name = re.search(r"(\w+)\(", match[1])
         if name:
@@ -299,6 +299,9 @@ def realign(body):
     """The head of a function after its first line became shorter."""
     head, rest = body.split("\n{\n", 1)
     start = head.rfind("*/\n") + 3 if "*/\n" in head else 0
+    # the parameters are aligned to a line of their own
+    if "(" not in head[start:].splitlines()[0]:
+        return body
     head = head[:start] + "\n".join(fill(" ".join(head[start:].split())))
     return head + "\n{\n" + rest
 

@@ -31,6 +31,13 @@ static inline int ng_help(int a)
 	return a;
 }
 
+static inline struct ng_thing *
+ng_make(int (*one)(int a),
+	int (*other)(int a))
+{
+	return NULL;
+}
+
 #endif /* _NVME_NG_COMPAT_H */
 """
 VERSIONS = {"6.1": (6, 1, 0), "6.12": (6, 12, 0), "7.3": (7, 3, 0)}
@@ -110,6 +117,12 @@ class Functions(unittest.TestCase):
     def test_comes_before_its_caller(self):
         text = resolved("7.3", self.USER)
         self.assertIn("/* helps */\nstatic int ng_help(int a)\n{\n\treturn a;\n}\n\n"
+                      "static int f(void)", text)
+
+    def test_type_on_a_line_of_its_own(self):
+        text = resolved("7.3", self.USER.replace("ng_help(1)", "!ng_make(a, b)"))
+        self.assertIn("static struct ng_thing *\nng_make(int (*one)(int a),\n"
+                      "\tint (*other)(int a))\n{\n\treturn NULL;\n}\n\n"
                       "static int f(void)", text)
 
     def test_includes(self):
