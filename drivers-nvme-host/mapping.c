@@ -33,6 +33,9 @@
 /* mappings that are looked at to find one that is not in use */
 #define NVME_NG_LOOK_AT		16
 
+/* one of so many folios is kept although it was not seen before */
+#define NVME_NG_UNSEEN		8
+
 /* jiffies without a try after one has failed */
 #define NVME_NG_RETRY		HZ
 
@@ -139,13 +142,17 @@ static const struct mmu_notifier_ops nvme_ng_mm_ops = {
 	.free_notifier		= nvme_ng_free_mm,
 };
 
-/* End the mapping, unless the controller has gone before. */
+static enum dma_data_direction
+nvme_ng_mapping_dir(const struct nvme_ng_mapping *m)
+{
+	return m->write ? DMA_BIDIRECTIONAL : DMA_TO_DEVICE;
+}
+
+/* &nvme_ng_device.mapping keeps the controller. */
 static void nvme_ng_unmap_mapping(struct nvme_ng_mapping *m)
 {
-	list_del_init(&m->on_device);
 	dma_unmap_page_attrs(m->device->ctrl->dev, m->dma, m->nr << PAGE_SHIFT,
-			     m->write ? DMA_BIDIRECTIONAL : DMA_TO_DEVICE,
-			     NVME_NG_REGION_ATTRS);
+			     nvme_ng_mapping_dir(m), NVME_NG_REGION_ATTRS);
 }
 
 static void nvme_ng_free_mapping(struct nvme_ng_mapping *m)
@@ -232,17 +239,13 @@ static int nvme_ng_map_mapping(struct nvme_ng_mapping *m)
 	dev = device->ctrl->dev;
 	ret = -EOPNOTSUPP;
 	m->dma = dma_map_page_attrs(dev, m->page, 0, m->nr << PAGE_SHIFT,
-				    m->write ? DMA_BIDIRECTIONAL :
-					       DMA_TO_DEVICE,
+				    nvme_ng_mapping_dir(m),
 				    NVME_NG_REGION_ATTRS);
 	if (dma_mapping_error(dev, m->dma))
 		goto out;
 	/* what is copied must not be kept */
 	if (nvme_ng_need_sync(dev, m->dma)) {
-		dma_unmap_page_attrs(dev, m->dma, m->nr << PAGE_SHIFT,
-				     m->write ? DMA_BIDIRECTIONAL :
-						DMA_TO_DEVICE,
-				     NVME_NG_REGION_ATTRS);
+		nvme_ng_unmap_mapping(m);
 		goto out;
 	}
 	spin_lock(&nvme_ng_mappings_lock);
@@ -278,7 +281,10 @@ static bool nvme_ng_make_room(struct nvme_ng_mappings *all)
 	return false;
 }
 
-/* It can be found from now on, unless there is another one. */
+/*
+ * It can be found from now on, unless there is another one.  Return: false if
+ * the next one would have no better luck.
+ */
 static bool nvme_ng_publish_mapping(struct nvme_ng_mappings *all,
 				    struct nvme_ng_mapping *m,
 				    unsigned int seq)
@@ -286,22 +292,22 @@ static bool nvme_ng_publish_mapping(struct nvme_ng_mappings *all,
 	struct hlist_head *head = &all->hash[hash_ptr(m->page,
 						      NVME_NG_MAPPING_BITS)];
 	struct nvme_ng_mapping *old;
+	bool room, there = false;
 	struct hlist_node *next;
-	bool ok;
 
 	spin_lock(&nvme_ng_mappings_lock);
 	/* the memory may have gone meanwhile */
-	ok = m->mm->seq == seq && !m->mm->gone && nvme_ng_make_room(all);
+	room = m->mm->seq == seq && !m->mm->gone && nvme_ng_make_room(all);
 	hlist_for_each_entry_safe(old, next, head, node) {
 		if (old->page != m->page || old->device != m->device)
 			continue;
 		/* one that may be written to does for both */
 		if (old->write >= m->write)
-			ok = false;
+			there = true;
 		else
 			nvme_ng_forget(old);
 	}
-	if (ok) {
+	if (room && !there) {
 		refcount_inc(&m->ref);
 		m->mappings = all;
 		all->nr++;
@@ -312,25 +318,23 @@ static bool nvme_ng_publish_mapping(struct nvme_ng_mappings *all,
 		hlist_add_head_rcu(&m->node, head);
 	}
 	spin_unlock(&nvme_ng_mappings_lock);
-	return ok;
+	return room || there;
 }
 
 /* What tells of the memory of this process; the file keeps it. */
 static struct nvme_ng_mm *nvme_ng_get_mm(struct nvme_ng_mappings *all)
 {
 	struct mmu_notifier *notifier;
-	struct nvme_ng_mm *nm, *old;
+	struct nvme_ng_mm *nm;
 	unsigned int i;
 
+	/* they are never taken out */
 	for (i = 0; i < ARRAY_SIZE(all->mm); i++) {
 		nm = READ_ONCE(all->mm[i]);
-		if (nm && nm->notifier.mm == current->mm)
-			return nm;
-	}
-	for (i = 0; i < ARRAY_SIZE(all->mm); i++) {
-		old = READ_ONCE(all->mm[i]);
-		if (!old)
+		if (!nm)
 			break;
+		if (nm->notifier.mm == current->mm)
+			return nm;
 	}
 	if (i == ARRAY_SIZE(all->mm))
 		return NULL;
@@ -399,6 +403,25 @@ nvme_ng_new_mapping(struct nvme_ng_device *device, struct folio *folio,
 	return NULL;
 }
 
+/*
+ * Did the folio come before?  Where more of them are used in turns than there
+ * is room for, they are kept one by one.
+ */
+static bool nvme_ng_was_seen(struct nvme_ng_mappings *all,
+			     const struct page *page)
+{
+	const struct page **seen = all->seen[hash_ptr(page,
+						      NVME_NG_MAPPING_BITS)];
+	unsigned int unseen = READ_ONCE(all->unseen) + 1;
+
+	if (READ_ONCE(seen[0]) == page || READ_ONCE(seen[1]) == page)
+		return true;
+	WRITE_ONCE(seen[1], READ_ONCE(seen[0]));
+	WRITE_ONCE(seen[0], page);
+	WRITE_ONCE(all->unseen, unseen);
+	return !(unseen % NVME_NG_UNSEEN);
+}
+
 static struct nvme_ng_mappings *nvme_ng_alloc_mappings(struct nvme_ng_open *open)
 {
 	struct nvme_ng_mappings *all, *old;
@@ -423,7 +446,7 @@ static struct nvme_ng_mappings *nvme_ng_alloc_mappings(struct nvme_ng_open *open
  * @addr: where the program has it
  * @write: the controller may write to it
  *
- * Nothing is done for a folio that comes for the first time.  Process context,
+ * Little is done for folios that come for the first time.  Process context,
  * sleeps, also for the address space of the process.
  *
  * Return: with a reference, for nvme_ng_put_mapping(); or NULL if the command
@@ -437,7 +460,6 @@ struct nvme_ng_mapping *nvme_ng_keep_mapping(struct nvme_ng_open *open,
 	struct folio *folio = page_folio(page);
 	struct nvme_ng_mappings *all;
 	struct nvme_ng_mapping *m;
-	const struct page **seen;
 	struct nvme_ng_mm *nm;
 	unsigned int seq;
 
@@ -446,12 +468,8 @@ struct nvme_ng_mapping *nvme_ng_keep_mapping(struct nvme_ng_open *open,
 	all = READ_ONCE(open->mappings) ?: nvme_ng_alloc_mappings(open);
 	if (!all)
 		return NULL;
-	seen = &all->seen[hash_ptr(&folio->page, NVME_NG_MAPPING_BITS)];
-	if (READ_ONCE(*seen) != &folio->page) {
-		WRITE_ONCE(*seen, &folio->page);
-		return NULL;
-	}
-	if (time_before(jiffies, READ_ONCE(all->retry)) ||
+	if (!nvme_ng_was_seen(all, &folio->page) ||
+	    time_before(jiffies, READ_ONCE(all->retry)) ||
 	    !nvme_ng_can_keep(folio))
 		return NULL;
 	nm = nvme_ng_get_mm(all);
@@ -461,14 +479,11 @@ struct nvme_ng_mapping *nvme_ng_keep_mapping(struct nvme_ng_open *open,
 	if (!nvme_ng_is_there(page, addr, write))
 		return NULL;
 	m = nvme_ng_new_mapping(device, folio, page, addr, write);
-	if (!m) {
-		WRITE_ONCE(all->retry, jiffies + NVME_NG_RETRY);
-		return NULL;
-	}
-	m->mm = nm;
+	if (m)
+		m->mm = nm;
 	/* even if others do not find it, this command can use it */
-	if (!nvme_ng_publish_mapping(all, m, seq))
-		WRITE_ONCE(*seen, NULL);
+	if (!m || !nvme_ng_publish_mapping(all, m, seq))
+		WRITE_ONCE(all->retry, jiffies + NVME_NG_RETRY);
 	return m;
 }
 
@@ -510,6 +525,7 @@ void nvme_ng_unmap_mappings(struct nvme_ng_device *device)
 
 	/* who frees one does not find it mapped */
 	list_for_each_entry_safe(m, next, &device->mappings, on_device) {
+		list_del_init(&m->on_device);
 		nvme_ng_unmap_mapping(m);
 		cond_resched();
 	}

@@ -65,7 +65,8 @@ struct nvme_ng_mapping {
  * @retry: jiffies before which nothing is mapped, after a failure
  * @mm: of which processes, each with a reference
  * @list: all of them, the oldest first
- * @seen: folios that were used once, by their hash
+ * @seen: folios that were used once, by their hash, the last two of each
+ * @unseen: how often one came that was not among them
  * @hash: by folio
  */
 struct nvme_ng_mappings {
@@ -73,7 +74,8 @@ struct nvme_ng_mappings {
 	unsigned long		retry;
 	struct nvme_ng_mm	*mm[NVME_NG_MAPPING_MMS];
 	struct list_head	list;
-	const struct page	*seen[1 << NVME_NG_MAPPING_BITS];
+	const struct page	*seen[1 << NVME_NG_MAPPING_BITS][2];
+	unsigned int		unseen;
 	struct hlist_head	hash[1 << NVME_NG_MAPPING_BITS];
 };
 
