@@ -2,9 +2,9 @@
 /*
  * nvme-ng: commands on queue pairs that blk-mq does not know.
  *
- * Commands with data in regions need no request: a command is written to the
- * submission queue where it is issued, and completed where a ring polls or in
- * the interrupt.  Queues that are polled and queues with interrupts are of
+ * Commands of rings need no request: a command is written to the submission
+ * queue where it is issued, and completed where a ring polls or in the
+ * interrupt.  Queues that are polled and queues with interrupts are of
  * different kinds; each is shared by the files that have it, of which none can
  * keep a slot from another for long: who finds no slot goes through blk-mq.
  *
@@ -292,20 +292,13 @@ static __always_inline unsigned int nvme_ng_reap(struct nvme_ng_queue *q,
 }
 
 /* The same where no ring polls, all of them; gives the lock up in between. */
-static noinline unsigned int nvme_ng_reap_elsewhere(struct nvme_ng_queue *q)
+static noinline void nvme_ng_reap_elsewhere(struct nvme_ng_queue *q)
 {
-	unsigned int n, all = 0;
-
-	while (q->cqes) {
-		n = nvme_ng_reap(q, NULL, NULL);
-		all += n;
-		if (n < NVME_NG_REAP)
-			break;
+	while (q->cqes && nvme_ng_reap(q, NULL, NULL) == NVME_NG_REAP) {
 		spin_unlock_irq(&q->lock);
 		cond_resched();
 		spin_lock_irq(&q->lock);
 	}
-	return all;
 }
 
 /* A doorbell must not be written with the value that it has. */
@@ -330,6 +323,12 @@ static void nvme_ng_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	spin_unlock_irq(&q->lock);
 }
 
+/* Is a completion heard of before the next tick, if nobody polls? */
+static bool nvme_ng_hears(const struct nvme_ng_queue *q)
+{
+	return q->polled || cpumask_intersects(q->cpus, cpu_online_mask);
+}
+
 /* The queue that the fewest files have, if there is one. */
 static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_lane *lane,
 						 bool polled)
@@ -346,7 +345,7 @@ static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_lane *lane,
 	list_for_each_entry(q, &device->queues, on_device) {
 		/* or one that the controller has no more */
 		if (q->polled != polled || !READ_ONCE(q->live) ||
-		    (!polled && !cpumask_intersects(q->cpus, cpu_online_mask)))
+		    !nvme_ng_hears(q))
 			continue;
 		if (!found || q->users < found->users)
 			found = q;
@@ -454,13 +453,6 @@ static noinline bool nvme_ng_enter_lane(struct nvme_ng_open *open,
 	return true;
 }
 
-/* Would nobody hear of a completion before the next tick? */
-static noinline bool nvme_ng_is_deaf(struct nvme_ng_queue *q)
-{
-	q->deaf = !q->polled && !cpumask_intersects(q->cpus, cpu_online_mask);
-	return q->deaf;
-}
-
 /*
  * Can a command of @lane be sent now?  Those in flight are of one epoch: in a
  * new one, others go through blk-mq until they have ended.  @q->lock is held.
@@ -473,8 +465,11 @@ static __always_inline bool nvme_ng_may_issue(struct nvme_ng_queue *q,
 	if (unlikely(!q->live || q->free_head == q->free_tail ||
 		     lane->flying >= q->share || blk_queue_quiesced(rq)))
 		return false;
-	if (unlikely(q->deaf && nvme_ng_is_deaf(q)))
-		return false;
+	if (unlikely(q->deaf)) {
+		q->deaf = !nvme_ng_hears(q);
+		if (q->deaf)
+			return false;
+	}
 	if (unlikely(!lane->flying))
 		return nvme_ng_enter_lane(open, lane);
 	return lane->epoch == nvme_ng_epoch(open) &&
@@ -786,7 +781,8 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	/* pairs with nvme_ng_claim_queue() */
 	q = smp_load_acquire(&lane->queue);
 	opcode = READ_ONCE(sqe->opcode);
-	if (unlikely(!all || !q || opcode >= ARRAY_SIZE(path->op) ||
+	/* a miss would have the page pinned twice */
+	if (unlikely(!all || !READ_ONCE(all->nr) || !q || opcode >= ARRAY_SIZE(path->op) ||
 		     !path->op[opcode % ARRAY_SIZE(path->op)] ||
 		     READ_ONCE(sqe->metadata) || READ_ONCE(sqe->timeout_ms) ||
 		     nvme_ng_uring_compat(ioucmd, issue_flags)))
@@ -1077,7 +1073,6 @@ static void nvme_ng_tick(struct work_struct *work)
 {
 	struct nvme_ng_queue *q = container_of(to_delayed_work(work),
 					       struct nvme_ng_queue, tick);
-
 	u16 from = 0;
 	int cid;
 
@@ -1103,7 +1098,7 @@ again:
 	}
 	if (q->nr_held)
 		nvme_ng_release_held(q);
-	nvme_ng_is_deaf(q);
+	q->deaf = !nvme_ng_hears(q);
 	q->ticking = q->live && (!nvme_ng_is_idle(q) || q->nr_held);
 	if (q->ticking)
 		queue_delayed_work(nvme_wq, &q->tick, NVME_NG_TICK);

@@ -732,6 +732,7 @@ static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 {
 	struct request_queue *q = ns ? ns->queue : ctrl->admin_q;
 	blk_mq_req_flags_t flags = 0;
+	u8 described = cmd->common.flags;
 	struct request *req;
 	blk_opf_t opf = 0;
 
@@ -745,6 +746,8 @@ static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 	if (IS_ERR(req))
 		return req;
 	nvme_init_request(req, cmd);
+	/* it takes commands whose data has not been described yet */
+	nvme_req(req)->cmd->common.flags = described;
 	nvme_req(req)->flags |= NVME_REQ_USERCMD;
 	if (args->timeout_ms)
 		req->timeout = nvme_ng_user_timeout(q, args->timeout_ms);
@@ -1006,7 +1009,6 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 	struct request *req;
 	int ret, status;
 	u64 result;
-	u8 flags;
 
 	pdu->word = NVME_NG_REGION;
 	/* the program may change the entry at any time: read each field once */
@@ -1121,12 +1123,8 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 			ns->queue->rq_timeout;
 		ret = nvme_ng_lean_send(lane, ioucmd, at, timeout);
 		/* does not wait: there is the reference */
-		flags = at->common.flags;
 		if (ret > 0)
 			req = nvme_ng_request(ctrl, ns, at, &args);
-		/* which clears how the data is described */
-		if (!IS_ERR_OR_NULL(req))
-			nvme_req(req)->cmd->common.flags = flags;
 		percpu_ref_put(&ns->queue->q_usage_counter);
 		if (ret <= 0)
 			return ret;

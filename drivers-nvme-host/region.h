@@ -654,7 +654,8 @@ enum {
  * @data: where the data is, one of the above
  * @kept: the data was mapped before, and stays so
  * @pfn: page frame number
- * @word: the three above and @value at once, NVME_NG_REGION until it ends
+ * @word: the three above and @value at once; a command of a ring queue with
+ *	NVME_NG_REGION, which is 0, or nvme_ng_kept_fixed() needs little to end
  * @value: bytes at @dma until the request ends, then the NVMe status or a
  *	negative errno
  *
