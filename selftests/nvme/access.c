@@ -15,45 +15,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "access_rules.h"
 #include "region.h"
-
-enum access_queue { ACCESS_IO, ACCESS_ADMIN };
-enum access_needs { ACCESS_READ, ACCESS_WRITE, ACCESS_CAP, ACCESS_NOBODY };
-enum access_condition {
-	ACCESS_ALWAYS,
-	ACCESS_NO_CSUPP,
-	ACCESS_OTHER_EFFECT,
-	ACCESS_NO_LENGTH,
-	ACCESS_LBCC,
-	ACCESS_TO_CONTROLLER,
-};
-
-struct access_span {
-	__u8 first;
-	__u8 last;
-};
-
-struct access_rule {
-	struct access_span csi;
-	struct access_span opcode;
-	struct access_span dw10;
-	enum access_queue queue;
-	enum access_condition condition;
-	enum access_needs needs;
-};
-
-struct access_length {
-	struct access_span csi;
-	struct access_span opcode;
-};
-
-#include "access_table.h"
-
-/* Commands Supported and Effects log, a dword per opcode */
-#define EFFECT_CSUPP	0x00000001U
-#define EFFECT_LBCC	0x00000002U
-/* CSE, UUID Selection Supported, scope */
-#define EFFECT_NONE	0xffff0000U
 
 #define NO_SUCH_NSID	0xfffffffeU
 #define MAX_SHOWN	8
@@ -240,46 +203,6 @@ struct job {
 
 static struct nt_ring rings[WAYS];
 
-static bool within(__u8 value, const struct access_span *span)
-{
-	return value >= span->first && value <= span->last;
-}
-
-static bool length_known(const struct job *j, __u8 opcode)
-{
-	size_t i;
-
-	if (!j->prp_only || !(opcode & 3))
-		return true;
-	for (i = 0; i < ARRAY_SIZE(access_lengths); i++)
-		if (within(j->ns->csi, &access_lengths[i].csi) &&
-		    within(opcode, &access_lengths[i].opcode))
-			return true;
-	return false;
-}
-
-static bool holds(const struct job *j, enum access_condition condition,
-		  __u8 opcode)
-{
-	__u32 effects = j->effects[opcode];
-
-	switch (condition) {
-	case ACCESS_ALWAYS:
-		return true;
-	case ACCESS_NO_CSUPP:
-		return !(effects & EFFECT_CSUPP);
-	case ACCESS_OTHER_EFFECT:
-		return effects & ~(EFFECT_CSUPP | EFFECT_LBCC | EFFECT_NONE);
-	case ACCESS_NO_LENGTH:
-		return !length_known(j, opcode);
-	case ACCESS_LBCC:
-		return effects & EFFECT_LBCC;
-	case ACCESS_TO_CONTROLLER:
-		return opcode & 1;
-	}
-	nt_die("condition %d is not known", condition);
-}
-
 /* The rule that decides. */
 static const struct access_rule *find_rule(const struct job *j, __u8 opcode,
 					   __u8 dw10)
@@ -289,9 +212,10 @@ static const struct access_rule *find_rule(const struct job *j, __u8 opcode,
 
 	for (i = 0; i < ARRAY_SIZE(access_rules); i++) {
 		r = &access_rules[i];
-		if (r->queue == j->queue && within(j->ns->csi, &r->csi) &&
-		    within(opcode, &r->opcode) && within(dw10, &r->dw10) &&
-		    holds(j, r->condition, opcode))
+		if (r->queue == j->queue && access_within(j->ns->csi, &r->csi) &&
+		    access_within(opcode, &r->opcode) && access_within(dw10, &r->dw10) &&
+		    access_holds(r->condition, j->ns->csi, opcode,
+				 j->effects[opcode], j->prp_only))
 			return r;
 	}
 	nt_die("no rule for opcode %02xh", opcode);
@@ -568,6 +492,8 @@ static void io_opcodes(struct job *j)
 	j->forms = IO_FORMS;
 	send_everywhere(j, cmds, 256, is_refused_by_way);
 	send_ioctls(j, &j->node, cmds, 256);
+	/* or some would have been sent in no form */
+	nt_eq(j->form, j->forms);
 }
 
 /* Through the node of the namespace, and once through the controller's. */
@@ -581,6 +507,7 @@ static void admin_commands(struct job *j, const struct nvme_uring_cmd *cmds,
 		return;
 	send_everywhere(j, cmds, n, NULL);
 	send_ioctls(j, &j->ctrl, cmds, n);
+	nt_eq(j->form, j->forms);
 }
 
 /*

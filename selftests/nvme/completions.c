@@ -247,6 +247,7 @@ static void run_held(void *arg)
 	nt_log_mark();
 	submit(w, 0, 1, TIMEOUT);
 	reap_good(0, 1);
+	nt_eq(nt_log_has("aborting"), true);
 	nt_eq(nt_log_has("reset controller"), false);
 	submit(w, 0, 8, 0);
 	reap_good(0, 8);

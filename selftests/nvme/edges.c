@@ -1079,10 +1079,9 @@ static void freeze(struct edge *e)
 static void freeze_unpolled(struct edge *e)
 {
 	struct nvme_uring_cmd cmd;
-	unsigned int i, name;
 	char path[128];
+	unsigned int i;
 	double start;
-	int res;
 
 	if (e->ns->csi != NVME_CSI_NVM || !scheduler(e->ns, path, sizeof(path)))
 		nt_skip("no queue that can be frozen from here");
@@ -1098,11 +1097,7 @@ static void freeze_unpolled(struct edge *e)
 		nt_note("%s: %m", path);
 	alarm(0);
 	nt_note("two freezes in %.1f s", seconds() - start);
-	while (ring.flying) {
-		if (!nt_ring_reap(&ring, 60000, &name, &res))
-			nt_die("no completion within 60 s");
-		nt_status(res, 0);
-	}
+	nt_ring_land(&ring);
 }
 
 /* A region that is unmapped is let go although commands never end. */

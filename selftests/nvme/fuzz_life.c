@@ -2180,6 +2180,16 @@ static bool is_live(void)
 	return !strcmp(state, "live");
 }
 
+static int open_ctrl(void)
+{
+	char name[32], path[64];
+
+	if (!find_ctrl(name, sizeof(name)))
+		return -1;
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
 static void rules(const struct nt_rule *rule)
 {
 	struct nt_rule all[NT_PAGE / sizeof(*rule)] = { 0 };
@@ -2189,15 +2199,11 @@ static void rules(const struct nt_rule *rule)
 		.data_len = sizeof(all),
 		.cdw10 = FEATURE_INJECT,
 	};
-	char name[32], path[64];
 	int fd;
 
 	if (rule)
 		memcpy(all, rule, 2 * sizeof(*rule));
-	if (!find_ctrl(name, sizeof(name)))
-		return;
-	snprintf(path, sizeof(path), "/dev/%s", name);
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	fd = open_ctrl();
 	if (fd < 0)
 		return;
 	nt_dev_ioctl(fd, NVME_IOCTL_ADMIN64_CMD, &cmd, NULL);
@@ -2262,13 +2268,9 @@ static void format(__u32 lbaf)
 		.nsid = target.nsid,
 		.cdw10 = lbaf,
 	};
-	char name[32], path[64];
 	int fd;
 
-	if (!find_ctrl(name, sizeof(name)))
-		return;
-	snprintf(path, sizeof(path), "/dev/%s", name);
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	fd = open_ctrl();
 	if (fd < 0)
 		return;
 	atomic_fetch_add(&sh->formats, 1);

@@ -206,14 +206,7 @@ static void bounce(void *arg)
 	/* all are in memory until the ring is asked for completions */
 	nt_ring_submit(&ring);
 	peak = cgroup_read(&c->cg, "memory.peak");
-	while (ring.flying) {
-		unsigned int name;
-		int res;
-
-		if (!nt_ring_reap(&ring, 60000, &name, &res))
-			nt_die("no completion within 60 s");
-		nt_status(res, 0);
-	}
+	nt_ring_land(&ring);
 	nt_ring_close(&ring);
 	if (peak - base < (FLIGHT - 2) * (unsigned long long)len)
 		nt_fail("%d commands of %u bytes: %llu bytes are charged",

@@ -142,6 +142,20 @@ int nt_ring_run(struct nt_ring *r, int fd, __u32 op, int buf,
 	return res < 0 ? res : res & NVME_SC_MASK;
 }
 
+/* All that is in flight completes, and well. */
+void nt_ring_land(struct nt_ring *r)
+{
+	unsigned int name;
+	int res;
+
+	while (r->flying) {
+		if (!nt_ring_reap(r, 60000, &name, &res))
+			nt_die("%u commands did not complete within 60 s",
+			       r->flying);
+		nt_status(res, NVME_SC_SUCCESS);
+	}
+}
+
 /* Nothing is in flight and nothing completes any more. */
 void nt_ring_quiet(struct nt_ring *r)
 {

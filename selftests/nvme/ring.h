@@ -49,6 +49,7 @@ bool nt_ring_reap(struct nt_ring *r, unsigned int ms, unsigned int *name,
 		  int *res);
 int nt_ring_run(struct nt_ring *r, int fd, __u32 op, int buf,
 		const struct nvme_uring_cmd *cmd);
+void nt_ring_land(struct nt_ring *r);
 void nt_ring_quiet(struct nt_ring *r);
 
 /*

@@ -12,53 +12,11 @@
 #include <linux/capability.h>
 #include <linux/nvme_ioctl.h>
 
+#include "access_rules.h"
 #include "ngctl.h"
-
-enum access_queue { ACCESS_IO, ACCESS_ADMIN };
-enum access_needs { ACCESS_READ, ACCESS_WRITE, ACCESS_CAP, ACCESS_NOBODY };
-enum access_condition {
-	ACCESS_ALWAYS,
-	ACCESS_NO_CSUPP,
-	ACCESS_OTHER_EFFECT,
-	ACCESS_NO_LENGTH,
-	ACCESS_LBCC,
-	ACCESS_TO_CONTROLLER,
-};
-
-struct access_span {
-	unsigned char first;
-	unsigned char last;
-};
-
-struct access_rule {
-	struct access_span csi;
-	struct access_span opcode;
-	struct access_span dw10;
-	enum access_queue queue;
-	enum access_condition condition;
-	enum access_needs needs;
-};
-
-struct access_length {
-	struct access_span csi;
-	struct access_span opcode;
-};
-
-#include "access_table.h"
 
 #define ADMIN_GET_LOG	0x02
 #define LOG_EFFECTS	0x05
-/* Commands Supported and Effects log, a dword per opcode */
-#define EFFECT_CSUPP	0x00000001U
-#define EFFECT_LBCC	0x00000002U
-/* CSE, UUID Selection Supported, scope */
-#define EFFECT_NONE	0xffff0000U
-
-static bool within(unsigned int value, const struct access_span *span)
-{
-	return span->first <= value && value <= span->last;
-}
-
 /* Of an I/O command.  The log takes a node that is open for writing. */
 static bool read_effects(const struct node *node, unsigned int opcode,
 			 __u32 *effects)
@@ -84,20 +42,6 @@ static bool read_effects(const struct node *node, unsigned int opcode,
 	return fd >= 0 && ret >= 0;
 }
 
-static bool has_length(const struct node *node, unsigned int opcode)
-{
-	size_t i;
-
-	if ((node->lim.features & NVME_NG_F_SGL) || !(opcode & 3))
-		return true;
-	for (i = 0; i < ARRAY_SIZE(access_lengths); i++) {
-		if (within(node->lim.csi, &access_lengths[i].csi) &&
-		    within(opcode, &access_lengths[i].opcode))
-			return true;
-	}
-	return false;
-}
-
 static bool have_sys_admin(void)
 {
 	unsigned long long caps;
@@ -112,26 +56,6 @@ static bool have_sys_admin(void)
 	if (file)
 		fclose(file);
 	return have;
-}
-
-static bool applies(enum access_condition condition, const struct node *node,
-		    unsigned int opcode, __u32 effects)
-{
-	switch (condition) {
-	case ACCESS_ALWAYS:
-		return true;
-	case ACCESS_NO_CSUPP:
-		return !(effects & EFFECT_CSUPP);
-	case ACCESS_OTHER_EFFECT:
-		return effects & ~(EFFECT_CSUPP | EFFECT_LBCC | EFFECT_NONE);
-	case ACCESS_NO_LENGTH:
-		return !has_length(node, opcode);
-	case ACCESS_LBCC:
-		return effects & EFFECT_LBCC;
-	case ACCESS_TO_CONTROLLER:
-		return opcode & 1;
-	}
-	return false;
 }
 
 bool access_explain(const struct node *node, bool admin, unsigned int opcode,
@@ -162,8 +86,8 @@ bool access_explain(const struct node *node, bool admin, unsigned int opcode,
 	for (i = 0; i < ARRAY_SIZE(access_rules); i++) {
 		rule = &access_rules[i];
 		if (rule->queue != (admin ? ACCESS_ADMIN : ACCESS_IO) ||
-		    !within(node->lim.csi, &rule->csi) ||
-		    !within(opcode, &rule->opcode) || !within(dw10, &rule->dw10))
+		    !access_within(node->lim.csi, &rule->csi) ||
+		    !access_within(opcode, &rule->opcode) || !access_within(dw10, &rule->dw10))
 			continue;
 		/* without the log it may be this one, or one that comes later */
 		if (!known && rule->condition != ACCESS_ALWAYS) {
@@ -171,7 +95,9 @@ bool access_explain(const struct node *node, bool admin, unsigned int opcode,
 				 opcode);
 			return false;
 		}
-		if (applies(rule->condition, node, opcode, effects))
+		if (access_holds(rule->condition, node->lim.csi, opcode,
+				 effects,
+				 !(node->lim.features & NVME_NG_F_SGL)))
 			break;
 	}
 	switch (rule->needs) {
