@@ -125,6 +125,7 @@ test_json() {
 	local device
 	device=$(node NVMENG-D 2)
 	sleep 100 >"$device" &
+	until_true grep -qx sleep "/proc/$!/comm"
 	printf '"\\\1\377' >/tmp/key
 	ngctl kv store "$device" "$(cat /tmp/key)" </dev/null
 	ngctl list --json >/tmp/list.json
@@ -182,10 +183,18 @@ test_who() {
 	device=$(node NVMENG-B 1)
 	# shellcheck disable=SC2217
 	sleep 100 <"$device" &
+	until_true grep -qx sleep "/proc/$!/comm"
 	says 0 "^$device  *$!  *sleep  *0  *0 r " ngctl who "$device"
 	kill $!
 	wait $! || :
 	[ "$(ngctl who "$device" | wc -l)" = 1 ]
+	# a process says what it is called, which a terminal must not obey
+	perl -e '$0 = "\e[31m"; open F, "<", shift; $| = 1; print "ready\n"; sleep 100' \
+		"$device" >/tmp/named &
+	until_true grep -q ready /tmp/named
+	says 0 "^$device  *$!  *[?]\[31m " ngctl who "$device"
+	kill $!
+	wait $! || :
 }
 
 test_doctor() {
@@ -211,12 +220,19 @@ test_policy() {
 	b1=$(node NVMENG-B 1)
 	a5=$(node NVMENG-A 5)
 	printf '%s\n' '# comment' 'NVMENG-B 2 * readers 0640' '* * kv writers 0660' \
-		'* * nvm few' '* * nvm group$ 0660' >/tmp/nodes.conf
+		'* * nvm group$ 0660' '* * nvm nvme 0660' >/tmp/nodes.conf
 	[ "$($policy "${b2#/dev/}" /tmp/nodes.conf 2>&1)" = "NVME_NG_GROUP=readers
 NVME_NG_MODE=0640" ]
 	[ "$($policy "${a5#/dev/}" /tmp/nodes.conf 2>&1)" = "NVME_NG_GROUP=writers
 NVME_NG_MODE=0660" ]
-	says 0 'no group and mode: group' $policy "${b1#/dev/}" /tmp/nodes.conf
+	# after a wrong line none is looked at
+	says 1 'no group and mode: group' $policy "${b1#/dev/}" /tmp/nodes.conf
+	if grep NVME_NG_ /tmp/said; then return 1; fi
+	printf '%s\n' '* * nvm nvme ro' '* * * nvme 0660' >/tmp/nodes.conf
+	says 1 'no group and mode: nvme ro' $policy "${b1#/dev/}" /tmp/nodes.conf
+	if grep NVME_NG_ /tmp/said; then return 1; fi
+	printf '%s\n' '* * nvm few' '* * * nvme 0660' >/tmp/nodes.conf
+	says 1 'a line must have' $policy "${b1#/dev/}" /tmp/nodes.conf
 	if grep NVME_NG_ /tmp/said; then return 1; fi
 	[ -z "$($policy "${a5#/dev/}" /tmp/tools/etc/nvme-ng/nodes.conf 2>&1)" ]
 }

@@ -42,6 +42,10 @@ bool read_line(char *line, size_t size, const char *format, ...)
 	/* numbers and names of a device are filled up with spaces */
 	for (len = strlen(line); len && line[len - 1] == ' '; len--)
 		line[len - 1] = '\0';
+	/* devices and processes choose some of these: nothing for a terminal */
+	for (len = 0; line[len]; len++)
+		if (!isprint((unsigned char)line[len]))
+			line[len] = '?';
 	return true;
 }
 
