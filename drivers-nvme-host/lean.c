@@ -1210,18 +1210,15 @@ EXPORT_SYMBOL_GPL(nvme_ng_stop_queue);
  * @q: the queue, stopped, of a controller that does not touch memory any more
  *
  * Commands that the controller has not completed end with -EINTR.
- *
- * Return: whether it was started, or else its entries may be somebody else's.
  */
-bool nvme_ng_cancel_queue(struct nvme_ng_queue *q)
+void nvme_ng_cancel_queue(struct nvme_ng_queue *q)
 {
 	unsigned int n = 0;
-	bool started;
 	u16 i;
 
 	spin_lock_irq(&q->lock);
-	started = q->cqes;
-	if (started)
+	/* it may not have been started since the last reset */
+	if (q->cqes)
 		nvme_ng_reap_elsewhere(q);
 	for (i = 0; i < q->nr_slots; i++) {
 		struct nvme_ng_slot *slot = &q->slots[i];
@@ -1239,7 +1236,6 @@ bool nvme_ng_cancel_queue(struct nvme_ng_queue *q)
 	}
 	q->cqes = NULL;
 	spin_unlock_irq(&q->lock);
-	return started;
 }
 EXPORT_SYMBOL_GPL(nvme_ng_cancel_queue);
 

@@ -43,7 +43,7 @@ void nvme_ng_start_queue(struct nvme_ng_queue *q, u32 depth, bool polled,
 			 const struct cpumask *cpus, struct nvme_command *sqes,
 			 struct nvme_completion *cqes);
 void nvme_ng_stop_queue(struct nvme_ng_queue *q);
-bool nvme_ng_cancel_queue(struct nvme_ng_queue *q);
+void nvme_ng_cancel_queue(struct nvme_ng_queue *q);
 bool nvme_ng_queue_irq(struct nvme_ng_queue *q);
 void nvme_ng_remove_queue(struct nvme_ng_queue *q);
 
