@@ -1443,11 +1443,14 @@ static void do_commands(const struct step *s)
 		return;
 	ring = r - rings;
 	switch (s->a[4] % 16) {
-	case 0:
-		flags = IOSQE_IO_LINK;
-		break;
-	case 1:
-		flags = IOSQE_IO_HARDLINK;
+	case 0 ... 1:
+		/*
+		 * From 6.10 on, and before 6.15, io_uring reads the command of
+		 * a linked entry when its turn comes: by then another command
+		 * may be there, which is sent in its place.
+		 */
+		if (major >= 7 || minor < 10)
+			flags = s->a[4] & 1 ? IOSQE_IO_HARDLINK : IOSQE_IO_LINK;
 		break;
 	case 2:
 		/*
