@@ -2328,6 +2328,18 @@ out:
 		close(fd);
 }
 
+static bool until(bool (*is)(void), bool want, unsigned int s)
+{
+	double end = now() + s;
+
+	while (is() != want) {
+		if (now() > end)
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
 static void __noreturn be_administrator(int fd)
 {
 	struct step s;
@@ -2336,7 +2348,9 @@ static void __noreturn be_administrator(int fd)
 	while (read(fd, &s, sizeof(s)) == sizeof(s)) {
 		switch (s.kind) {
 		case S_RESET:
-			in_ctrl("reset_controller", "1");
+			/* the driver does not take one while it probes */
+			if (until(is_live, true, 2))
+				in_ctrl("reset_controller", "1");
 			break;
 		case S_RESCAN:
 			in_ctrl("rescan_controller", "1");
@@ -2367,18 +2381,6 @@ static void __noreturn be_administrator(int fd)
 }
 
 /* The device */
-
-static bool until(bool (*is)(void), bool want, unsigned int s)
-{
-	double end = now() + s;
-
-	while (is() != want) {
-		if (now() > end)
-			return false;
-		usleep(10000);
-	}
-	return true;
-}
 
 static bool in_slot(void)
 {
