@@ -96,19 +96,23 @@ unsigned int nvme_ng_formats_forgotten(void)
 static void nvme_ng_set_format(struct nvme_ns *ns, u32 word, u32 forgotten)
 {
 	struct nvme_ns_head *head = ns->head;
+	bool late, changing = false;
 	struct nvme_ns *path;
-	bool late;
 	int srcu;
 
 	srcu = srcu_read_lock(&head->srcu);
 	spin_lock(&nvme_ng_format_lock);
 	late = forgotten != nvme_ng_forgotten;
+	/* a path may be younger than the command that changes all of them */
+	list_for_each_entry_srcu(path, &head->list, siblings,
+				 srcu_read_lock_held(&head->srcu))
+		changing |= nvme_ng_ns(path)->changing;
 	list_for_each_entry_srcu(path, &head->list, siblings,
 				 srcu_read_lock_held(&head->srcu)) {
 		struct nvme_ng_ns *p = nvme_ng_ns(path);
 
 		/* nvme_ng_effects_end() asks for another scan */
-		if (!late && !p->changing && !p->gone)
+		if (!late && !changing && !p->gone)
 			WRITE_ONCE(p->format, word);
 	}
 	spin_unlock(&nvme_ng_format_lock);
@@ -346,20 +350,26 @@ static bool nvme_ng_changes_format(u32 effects)
 			  NVME_CMD_EFFECTS_CCC);
 }
 
-/* The formats of a namespace are forgotten; &nvme_ng_format_lock is held. */
-static void nvme_ng_forget(struct nvme_ns *ns, bool changing)
+/*
+ * The formats of a namespace are forgotten, because a command that can change
+ * them begins or ends; there may be several.  &nvme_ng_format_lock is held.
+ */
+static void nvme_ng_forget(struct nvme_ns *ns, bool begins)
 {
 	struct nvme_ng_ns *p = nvme_ng_ns(ns);
 
 	/* 0 is for one that was never known */
 	if (p->format || p->settle_by)
 		WRITE_ONCE(p->settle_by, (jiffies + NVME_NG_FORMAT_WAIT) | 1);
-	p->changing = changing;
+	if (begins)
+		p->changing++;
+	else if (p->changing)
+		p->changing--;
 	WRITE_ONCE(p->format, 0);
 }
 
 /* &nvme_subsystem.lock is held. */
-static void nvme_ng_forget_formats(struct nvme_subsystem *subsys, bool changing)
+static void nvme_ng_forget_formats(struct nvme_subsystem *subsys, bool begins)
 {
 	struct nvme_ns_head *head;
 	struct nvme_ns *ns;
@@ -368,7 +378,7 @@ static void nvme_ng_forget_formats(struct nvme_subsystem *subsys, bool changing)
 	nvme_ng_forgotten++;
 	list_for_each_entry(head, &subsys->nsheads, entry)
 		list_for_each_entry(ns, &head->list, siblings)
-			nvme_ng_forget(ns, changing);
+			nvme_ng_forget(ns, begins);
 	spin_unlock(&nvme_ng_format_lock);
 }
 

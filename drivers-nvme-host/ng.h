@@ -55,7 +55,7 @@ struct nvme_ng_scratch {
  * struct nvme_ng_ns - a namespace, with what is kept of it here
  * @ns: the namespace
  * @format: NVME_NG_FORMAT_*, read with nvme_ng_block_format()
- * @changing: a command that may change @format is under way
+ * @changing: commands under way that may change @format
  * @gone: it has left its head
  * @settle_by: jiffies until which commands wait for @format to be read again
  * @max_key_len: of a Key Value namespace in bytes, 0 if not known
@@ -65,7 +65,7 @@ struct nvme_ng_scratch {
 struct nvme_ng_ns {
 	struct nvme_ns			ns;
 	u32				format;
-	bool				changing;
+	unsigned int			changing;
 	bool				gone;
 	unsigned long			settle_by;
 	u16				max_key_len;
