@@ -1436,7 +1436,7 @@ static void do_commands(const struct step *s)
 {
 	struct ring *r = lock_ring(s->a[2], false);
 	unsigned int i, n = 1 + s->a[3] % 24, ring, flags = 0;
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe, *last = NULL;
 	struct cmd *c;
 
 	if (!r)
@@ -1478,8 +1478,7 @@ static void do_commands(const struct step *s)
 		if (c && flags) {
 			sqe->flags = flags;
 			c->flags = flags;
-			if (i + 1 == n && flags != IOSQE_ASYNC)
-				sqe->flags = 0;
+			last = sqe;
 			/* one that fails ends what follows */
 			c->strict &= flags != IOSQE_IO_LINK &&
 				     flags != IOSQE_IO_HARDLINK;
@@ -1487,6 +1486,9 @@ static void do_commands(const struct step *s)
 		/* what fails at once stops those behind it, for a while */
 		pthread_mutex_unlock(&world);
 	}
+	/* a thread that submits would add what comes later to the chain */
+	if (last && flags != IOSQE_ASYNC)
+		last->flags = 0;
 	if (fr_submit(&r->r) == -EINVAL)
 		broken("ring %#x: entries are invalid", r->r.setup);
 	if (s->a[5] & 1) {
