@@ -100,7 +100,11 @@ struct nvme_ng_slot {
  * @share: slots that each lane can have, by how many of them are @active
  * @active: lanes with commands in flight
  * @deaf: no CPU of @cpus takes its interrupts
+ * @no_descs: there was no memory for @descs
  * @cpus: CPUs of its vector
+ * @descs: descriptors of vectored commands, NVME_NG_DESC_BYTES for each slot,
+ *	or NULL; set once, and freed with the device's driver data
+ * @descs_dma: as the controller sees them
  * @device: the controller
  * @users: open files that have the queue, protected by &nvme_ng_device.lock
  * @on_device: in &nvme_ng_device.queues
@@ -134,9 +138,12 @@ struct nvme_ng_queue {
 	u16				qid;
 	bool				polled;
 	bool				deaf;
+	bool				no_descs;
 	struct cpumask			*cpus;
 	u32				share;
 	u32				active;
+	void				*descs;
+	dma_addr_t			descs_dma;
 	struct nvme_ng_device		*device;
 	unsigned int			users;
 	struct list_head		on_device;
@@ -582,40 +589,45 @@ int nvme_ng_lean_send(struct nvme_ng_lane *lane, struct io_uring_cmd *ioucmd,
 	return ret;
 }
 
-/**
- * nvme_ng_lean_issue - issue a command on a queue that blk-mq does not know
- * @ns: the namespace
- * @ioucmd: nvme_ng_is_lean(), of a ring whose uring_lock is held
- * @polled: the ring polls for it
- *
- * Return: -EIOCBQUEUED; 1 if the command has to take the way through blk-mq;
- * or a negative errno.
- */
-int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
-		       bool polled)
+/* A command with few segments, which the program cannot change any more */
+struct nvme_ng_few {
+	struct nvme_ng_segment	seg[NVME_NG_FEW_SEGMENTS];
+	unsigned int		nr;
+};
+
+/* The same with descriptors of the slot that the command is going to have. */
+static int nvme_ng_prepare_few(struct nvme_ng_queue *q,
+			       struct nvme_ng_open *open,
+			       struct nvme_ng_path *path,
+			       const struct nvme_ng_uring_cmd *sqe,
+			       struct nvme_command *cmd,
+			       const struct nvme_ng_few *few)
+{
+	u32 at = (q->free[q->free_head & q->cid_mask] & q->cid_mask) *
+		NVME_NG_DESC_BYTES;
+
+	/* whatever is wrong, it goes the other way */
+	if (!nvme_ng_copy_command(cmd, sqe, path->ns->head->ns_id))
+		return 1;
+	return nvme_ng_use_segments(open, path, few->seg, few->nr, cmd,
+				    q->descs + at, q->descs_dma + at);
+}
+
+static __always_inline int nvme_ng_lean_issue_any(struct nvme_ns *ns,
+						  struct io_uring_cmd *ioucmd,
+						  struct nvme_ng_open *open,
+						  struct nvme_ng_lane *lane,
+						  struct nvme_ng_queue *q,
+						  const struct nvme_ng_few *few)
 {
 	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
-	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
-	struct nvme_ng_path *path;
-	struct nvme_ng_lane *lane;
-	struct nvme_ng_queue *q;
+	struct nvme_ng_path *path = lane->path;
 	struct nvme_command *cmd;
 	unsigned int timeout;
 	u32 timeout_ms;
 	u8 opcode;
 	int ret;
 
-	path = open ? nvme_ng_find_path(open, ns) : NULL;
-	if (unlikely(!path))
-		return 1;
-	lane = &path->lane[polled];
-	/* pairs with nvme_ng_claim_queue() */
-	q = smp_load_acquire(&lane->queue);
-	if (unlikely(!q)) {
-		q = nvme_ng_claim_queue(lane, polled);
-		if (!q)
-			return 1;
-	}
 	opcode = READ_ONCE(sqe->opcode);
 	if (unlikely(opcode >= ARRAY_SIZE(path->op) ||
 		     !path->op[opcode % ARRAY_SIZE(path->op)]))
@@ -631,7 +643,8 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	/* in place: the controller does not look beyond the tail */
 	cmd = &q->sqes[q->sq_tail];
 	cmd->common.opcode = opcode;
-	ret = nvme_ng_prepare(open, path, ns, ioucmd, sqe, cmd);
+	ret = few ? nvme_ng_prepare_few(q, open, path, sqe, cmd, few) :
+		    nvme_ng_prepare(open, path, ns, ioucmd, sqe, cmd);
 	if (unlikely(ret))
 		goto out_exit;
 
@@ -646,6 +659,108 @@ out_exit:
 out_unlock:
 	spin_unlock_irq(&q->lock);
 	return ret;
+}
+
+/**
+ * nvme_ng_lean_issue - issue a command on a queue that blk-mq does not know
+ * @ns: the namespace
+ * @ioucmd: nvme_ng_is_lean(), of a ring whose uring_lock is held
+ * @polled: the ring polls for it
+ *
+ * Return: -EIOCBQUEUED; 1 if the command has to take the way through blk-mq;
+ * or a negative errno.
+ */
+int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+		       bool polled)
+{
+	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
+	struct nvme_ng_path *path;
+	struct nvme_ng_lane *lane;
+	struct nvme_ng_queue *q;
+
+	path = open ? nvme_ng_find_path(open, ns) : NULL;
+	if (unlikely(!path))
+		return 1;
+	lane = &path->lane[polled];
+	/* pairs with nvme_ng_claim_queue() */
+	q = smp_load_acquire(&lane->queue);
+	if (unlikely(!q)) {
+		q = nvme_ng_claim_queue(lane, polled);
+		if (!q)
+			return 1;
+	}
+	return nvme_ng_lean_issue_any(ns, ioucmd, open, lane, q, NULL);
+}
+
+/* Memory for the descriptors of vectored commands.  Sleeps. */
+static noinline bool nvme_ng_get_descs(struct nvme_ng_queue *q)
+{
+	struct nvme_ng_device *device = q->device;
+	size_t len = (size_t)NVME_NG_DESC_BYTES * (q->cid_mask + 1);
+	dma_addr_t dma;
+	void *descs;
+
+	if (READ_ONCE(q->no_descs))
+		return false;
+	down_read(&device->mapping);
+	if (device->gone)
+		goto out;
+	descs = dmam_alloc_coherent(device->ctrl->dev, len, &dma,
+				    GFP_NOIO | __GFP_NOWARN | __GFP_NORETRY);
+	spin_lock_irq(&q->lock);
+	if (!q->descs) {
+		q->no_descs = !descs;
+		q->descs_dma = dma;
+		/* pairs with nvme_ng_lean_issue_vec() */
+		smp_store_release(&q->descs, descs);
+		descs = NULL;
+	}
+	spin_unlock_irq(&q->lock);
+	/* another ring was first */
+	if (descs)
+		dmam_free_coherent(device->ctrl->dev, len, descs, dma);
+out:
+	up_read(&device->mapping);
+	return q->descs;
+}
+
+/**
+ * nvme_ng_lean_issue_vec - the same for a command with segments in regions
+ * @ns: the namespace
+ * @ioucmd: NVME_NG_URING_CMD_IO_VEC, of a ring whose uring_lock is held
+ * @issue_flags: as io_uring gave them
+ *
+ * Sleeps.  Return: -EIOCBQUEUED, or 1 if the command takes more than
+ * NVME_NG_DESC_BYTES of descriptors.
+ */
+int nvme_ng_lean_issue_vec(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+			   unsigned int issue_flags)
+{
+	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
+	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
+	struct nvme_ng_path *path;
+	struct nvme_ng_lane *lane;
+	struct nvme_ng_queue *q;
+	struct nvme_ng_few few;
+
+	path = open ? nvme_ng_find_path(open, ns) : NULL;
+	few.nr = READ_ONCE(sqe->data_len);
+	if (!path || !few.nr || few.nr > NVME_NG_FEW_SEGMENTS ||
+	    READ_ONCE(sqe->metadata_len) || READ_ONCE(sqe->region) ||
+	    ioucmd->flags & IORING_URING_CMD_FIXED ||
+	    nvme_ng_uring_compat(ioucmd, issue_flags))
+		return 1;
+	lane = &path->lane[!!(issue_flags & IO_URING_F_IOPOLL)];
+	/* pairs with nvme_ng_claim_queue() */
+	q = smp_load_acquire(&lane->queue);
+	/* pairs with nvme_ng_get_descs() */
+	if (!q || (unlikely(!smp_load_acquire(&q->descs)) &&
+		   !nvme_ng_get_descs(q)))
+		return 1;
+	if (copy_from_user(few.seg, u64_to_user_ptr(READ_ONCE(sqe->addr)),
+			   few.nr * sizeof(few.seg[0])))
+		return 1;
+	return nvme_ng_lean_issue_any(ns, ioucmd, open, lane, q, &few);
 }
 
 /* Where the data of a command is: one piece of memory */
@@ -749,7 +864,7 @@ static bool nvme_ng_make_piece(struct nvme_command *cmd, struct nvme_ns *ns,
  * @issue_flags: as io_uring gave them
  *
  * The common case: data without metadata, in one piece of memory, which is
- * mapped already if the controller is behind an IOMMU.
+ * mapped already if the controller is behind an IOMMU, or else as good as mapped.
  *
  * Return: -EIOCBQUEUED, or 1 if the command takes more than that.
  */
@@ -759,30 +874,39 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	const struct nvme_ng_uring_cmd *sqe = nvme_ng_uring_sqe(ioucmd);
 	struct nvme_ng_open *open = nvme_ng_file_open(ioucmd->file);
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct nvme_ng_mappings *all = NULL;
 	struct nvme_ng_mapping *m = NULL;
-	struct nvme_ng_mappings *all;
+	struct nvme_ng_device *device;
 	struct nvme_ng_path *path;
 	struct nvme_ng_lane *lane;
 	struct nvme_ng_queue *q;
 	struct nvme_ng_found f;
 	enum dma_data_direction dir;
 	struct nvme_command *cmd;
+	dma_addr_t dma;
 	u8 opcode;
 
 	if (unlikely(ioucmd->cmd_op != NVME_URING_CMD_IO &&
 		     ioucmd->cmd_op != NVME_URING_CMD_IO_VEC))
 		return 1;
 	path = open ? nvme_ng_find_path(open, ns) : NULL;
-	if (unlikely(!path || !path->device->keeps_mappings))
+	if (unlikely(!path))
 		return 1;
-	/* pairs with nvme_ng_alloc_mappings() */
-	all = smp_load_acquire(&open->mappings);
+	device = path->device;
+	if (device->keeps_mappings) {
+		/* pairs with nvme_ng_alloc_mappings() */
+		all = smp_load_acquire(&open->mappings);
+		/* a miss would have the page pinned twice */
+		if (unlikely(!all || !READ_ONCE(all->nr)))
+			return 1;
+	} else if (!device->maps_at_once) {
+		return 1;
+	}
 	lane = &path->lane[!!(issue_flags & IO_URING_F_IOPOLL)];
 	/* pairs with nvme_ng_claim_queue() */
 	q = smp_load_acquire(&lane->queue);
 	opcode = READ_ONCE(sqe->opcode);
-	/* a miss would have the page pinned twice */
-	if (unlikely(!all || !READ_ONCE(all->nr) || !q || opcode >= ARRAY_SIZE(path->op) ||
+	if (unlikely(!q || opcode >= ARRAY_SIZE(path->op) ||
 		     !path->op[opcode % ARRAY_SIZE(path->op)] ||
 		     READ_ONCE(sqe->metadata) || READ_ONCE(sqe->timeout_ms) ||
 		     nvme_ng_uring_compat(ioucmd, issue_flags)))
@@ -794,27 +918,43 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	spin_lock_irq(&q->lock);
 	if (unlikely(!nvme_ng_may_issue(q, open, lane, ns->queue)))
 		goto out_unlock;
-	m = nvme_ng_find_mapping(all, path->device, f.page,
-				 dir != DMA_TO_DEVICE || !f.pinned);
-	if (unlikely(!m || !nvme_ng_in_mapping(m, f.page, f.offset, f.len)))
-		goto out_exit;
+	if (all) {
+		m = nvme_ng_find_mapping(all, device, f.page,
+					 dir != DMA_TO_DEVICE || !f.pinned);
+		if (unlikely(!m || !nvme_ng_in_mapping(m, f.page, f.offset,
+						       f.len)))
+			goto out_exit;
+		dma = nvme_ng_mapping_dma(m, f.page, f.offset);
+	} else {
+		dma = dma_map_page_attrs(ns->ctrl->dev, f.page, f.offset, f.len,
+					 dir, NVME_NG_OVERLAP);
+		if (unlikely(dma_mapping_error(ns->ctrl->dev, dma)))
+			goto out_exit;
+	}
 	cmd = &q->sqes[q->sq_tail];
-	if (unlikely(!nvme_ng_make_piece(cmd, ns, sqe, opcode,
-					 nvme_ng_mapping_dma(m, f.page,
-							     f.offset),
-					 f.len)))
-		goto out_exit;
-	pdu->mapping = m;
+	if (unlikely(!nvme_ng_make_piece(cmd, ns, sqe, opcode, dma, f.len)))
+		goto out_unmap;
 	pdu->word = nvme_ng_kept_fixed();
+	if (all) {
+		pdu->mapping = m;
+	} else {
+		pdu->dma = dma;
+		pdu->kept = false;
+		pdu->value = f.len;
+	}
 	if (f.pinned) {
 		pdu->data = NVME_NG_PINNED;
 		pdu->pfn = page_to_pfn(f.page);
-		nvme_ng_note_dir(ioucmd, dir);
 	}
+	if (f.pinned || !all)
+		nvme_ng_note_dir(ioucmd, dir);
 	nvme_ng_take_off(q, lane, ioucmd, cmd, ns->queue->rq_timeout);
 	spin_unlock_irq(&q->lock);
 	return -EIOCBQUEUED;
 
+out_unmap:
+	if (!all)
+		dma_unmap_page(ns->ctrl->dev, dma, f.len, dir);
 out_exit:
 	if (!lane->flying)
 		nvme_ng_exit_lane(lane);

@@ -19,10 +19,8 @@
  * Lock: nvme_ng_mappings_lock protects who can be found, all the lists and the
  * trees.  It is not taken in interrupts.
  */
-#include <linux/iommu.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
-#include <linux/pci.h>
 #include <linux/sched/mm.h>
 #include <linux/shrinker.h>
 #include "mapping.h"
@@ -198,22 +196,6 @@ void nvme_ng_put_last_mapping(struct nvme_ng_mapping *m)
 {
 	if (llist_add(&m->free, &nvme_ng_free_list))
 		queue_work(nvme_ng_wq, &nvme_ng_free_mappings_work);
-}
-
-/**
- * nvme_ng_keeps_mappings - does it make sense to keep mappings for a device?
- * @dev: the device
- *
- * Return: not without translation, where mapping costs nothing, and not for a
- * device that is not trusted: it sees what it needs while it needs it.
- */
-bool nvme_ng_keeps_mappings(struct device *dev)
-{
-	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
-
-	return domain && domain->type & __IOMMU_DOMAIN_PAGING &&
-		!dma_addressing_limited(dev) &&
-		!(dev_is_pci(dev) && to_pci_dev(dev)->untrusted);
 }
 
 /* Memory of programs, for which no file system waits? */

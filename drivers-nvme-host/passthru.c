@@ -1203,6 +1203,8 @@ static __always_inline int nvme_ng_uring_cmd(struct nvme_ns *ns,
 			ret = nvme_ng_lean_issue(ns, ioucmd,
 						 issue_flags &
 						 IO_URING_F_IOPOLL);
+		else if (ioucmd->cmd_op == NVME_NG_URING_CMD_IO_VEC)
+			ret = nvme_ng_lean_issue_vec(ns, ioucmd, issue_flags);
 		else
 			ret = nvme_ng_lean_issue_piece(ns, ioucmd, issue_flags);
 		if (likely(ret <= 0))

@@ -11,10 +11,12 @@
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/file.h>
+#include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
+#include <linux/swiotlb.h>
 #include <linux/xarray.h>
 #include "ng-queue.h"
 #include "region.h"
@@ -99,6 +101,25 @@ struct nvme_ng_device *nvme_ng_get_device(struct nvme_ctrl *ctrl)
 	return device;
 }
 
+/*
+ * A device that is not trusted sees what it needs while it needs it.  What an
+ * IOMMU translates is worth keeping, and else an address is that of the memory.
+ */
+static void nvme_ng_look_at_dma(struct nvme_ng_device *device,
+				struct device *dev)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+
+	if (dma_addressing_limited(dev) ||
+	    (dev_is_pci(dev) && to_pci_dev(dev)->untrusted))
+		return;
+	if (domain && domain->type & __IOMMU_DOMAIN_PAGING)
+		device->keeps_mappings = IS_ENABLED(CONFIG_MMU_NOTIFIER);
+	else
+		device->maps_at_once = !nvme_ng_need_sync(dev, 0) &&
+			!is_swiotlb_force_bounce(dev);
+}
+
 /**
  * nvme_ng_add_device - let regions be mapped for a controller
  * @ctrl: a PCIe controller that became ready, again perhaps
@@ -121,8 +142,7 @@ void nvme_ng_add_device(struct nvme_ctrl *ctrl)
 	INIT_LIST_HEAD(&device->views);
 	INIT_LIST_HEAD(&device->attached);
 	INIT_LIST_HEAD(&device->mappings);
-	if (IS_ENABLED(CONFIG_MMU_NOTIFIER))
-		device->keeps_mappings = nvme_ng_keeps_mappings(ctrl->dev);
+	nvme_ng_look_at_dma(device, ctrl->dev);
 	INIT_LIST_HEAD(&device->queues);
 	if (xa_insert(&nvme_ng_devices, ctrl->instance, device, GFP_KERNEL))
 		kfree(device);
@@ -746,6 +766,104 @@ int nvme_ng_use_prps(struct nvme_ns *ns, const struct nvme_ng_view *view,
 		return nvme_ng_use_checked(ns, view, offset, len, meta_len, cmd);
 	nvme_ng_span_prps(view, view->offset + offset, len, &cmd->common.dptr);
 	return 0;
+}
+
+/* One piece of memory after others, as a Scatter Gather List has it. */
+static bool nvme_ng_add_block(struct nvme_sgl_desc *desc, unsigned int *nr,
+			      dma_addr_t dma, u32 len)
+{
+	if (*nr == NVME_NG_FEW_SEGMENTS)
+		return false;
+	nvme_ng_sgl_set(&desc[(*nr)++], dma, len, NVME_SGL_FMT_DATA_DESC);
+	return true;
+}
+
+/* As PRP entries, the first of which is in the command. */
+static bool nvme_ng_add_prps(__le64 *desc, unsigned int *nr, dma_addr_t dma,
+			     u32 len, struct nvme_command *cmd)
+{
+	dma_addr_t end = dma + len;
+
+	for (; dma < end; dma = ALIGN_DOWN(dma, NVME_CTRL_PAGE_SIZE) +
+				NVME_CTRL_PAGE_SIZE) {
+		if (*nr > NVME_NG_FEW_PRPS)
+			return false;
+		if (*nr)
+			desc[*nr - 1] = cpu_to_le64(dma);
+		else
+			cmd->common.dptr.prp1 = cpu_to_le64(dma);
+		++*nr;
+	}
+	return true;
+}
+
+/**
+ * nvme_ng_use_segments - fill in the pointers of a command with few segments
+ * @open: the file, whose epoch the caller is in
+ * @path: where the command goes
+ * @seg: segments
+ * @nr: number of them, up to NVME_NG_FEW_SEGMENTS
+ * @cmd: the command, without metadata
+ * @desc: NVME_NG_DESC_BYTES of memory for descriptors
+ * @at: where the controller has that
+ *
+ * RCU.  Return: 0, or 1 if the command takes more than that or something is
+ * wrong with it.
+ */
+int nvme_ng_use_segments(struct nvme_ng_open *open, struct nvme_ng_path *path,
+			 const struct nvme_ng_segment *seg, unsigned int nr,
+			 struct nvme_command *cmd, void *desc, dma_addr_t at)
+{
+	const u32 gap = NVME_CTRL_PAGE_SIZE - 1;
+	struct nvme_ns *ns = path->ns;
+	bool sgl = nvme_ng_has_sgl(ns->ctrl, ns);
+	u64 len = 0, offset, max = nvme_ng_max(ns->ctrl);
+	struct nvme_ng_view *view;
+	unsigned int i, used = 0;
+	dma_addr_t dma, end = 0;
+	u32 n, left;
+
+	cmd->common.flags = 0;
+	cmd->common.metadata = 0;
+	cmd->common.dptr.prp2 = 0;
+	for (i = 0; i < nr; i++) {
+		left = seg[i].len;
+		offset = seg[i].offset;
+		len += left;
+		view = nvme_ng_find_view(open, path->device, seg[i].region);
+		if (!view || len > max ||
+		    !nvme_ng_in_view(view, offset, left, cmd->common.opcode))
+			return 1;
+		for (; left; left -= n, offset += n) {
+			n = nvme_ng_piece(view, offset, left, &dma);
+			if (sgl) {
+				if ((dma | n) & view->align ||
+				    !nvme_ng_add_block(desc, &used, dma, n))
+					return 1;
+				continue;
+			}
+			if (dma & 3 || (used && (end | dma) & gap) ||
+			    !nvme_ng_add_prps(desc, &used, dma, n, cmd))
+				return 1;
+			end = dma + n;
+		}
+	}
+	if (!len)
+		return 1;
+	if (!sgl) {
+		if (used > 1)
+			cmd->common.dptr.prp2 = used == 2 ? *(__le64 *)desc :
+				cpu_to_le64(at);
+		return !nvme_ng_is_exact(ns, cmd, len);
+	}
+	cmd->common.flags = NVME_CMD_SGL_METABUF;
+	if (used == 1)
+		cmd->common.dptr.sgl = *(struct nvme_sgl_desc *)desc;
+	else
+		nvme_ng_sgl_set(&cmd->common.dptr.sgl, at,
+				used * sizeof(struct nvme_sgl_desc),
+				NVME_SGL_FMT_LAST_SEG_DESC);
+	return nvme_ng_may_exceed(ns, true);
 }
 
 /**

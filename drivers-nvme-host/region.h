@@ -49,6 +49,7 @@ struct user_struct;
  * @attached: dma-bufs that are, struct nvme_ng_attach; see there
  * @mappings: folios that stay mapped, struct nvme_ng_mapping
  * @keeps_mappings: of what commands use again
+ * @maps_at_once: nothing has to be made or copied to map memory
  * @queues: queues that rings can have, struct nvme_ng_queue
  * @gone: the controller is being removed: nothing is mapped any more
  */
@@ -61,6 +62,7 @@ struct nvme_ng_device {
 	struct list_head	attached;
 	struct list_head	mappings;
 	bool			keeps_mappings;
+	bool			maps_at_once;
 	struct list_head	queues;
 	bool			gone;
 };
@@ -464,6 +466,17 @@ static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
 	return 0;
 }
 
+/*
+ * Descriptors of one vectored command in a queue: data blocks, or PRP entries
+ * without the last, which never is the last of a page (see buffer.c)
+ */
+#define NVME_NG_DESC_BYTES	256U
+#define NVME_NG_FEW_SEGMENTS	(NVME_NG_DESC_BYTES / sizeof(struct nvme_sgl_desc))
+#define NVME_NG_FEW_PRPS	(NVME_NG_DESC_BYTES / sizeof(__le64) - 1)
+
+int nvme_ng_use_segments(struct nvme_ng_open *open, struct nvme_ng_path *path,
+			 const struct nvme_ng_segment *seg, unsigned int nr,
+			 struct nvme_command *cmd, void *desc, dma_addr_t at);
 int nvme_ng_import_segments(struct nvme_ng_buf *buf, struct nvme_ng_open *open,
 			    struct nvme_ng_path *path,
 			    const struct nvme_ng_segment *seg, unsigned int nr,
@@ -500,7 +513,6 @@ void nvme_ng_put_device(struct nvme_ng_device *device);
 /* mapping.c, not there without CONFIG_MMU_NOTIFIER */
 int nvme_ng_init_mappings(void);
 void nvme_ng_exit_mappings(void);
-bool nvme_ng_keeps_mappings(struct device *dev);
 void nvme_ng_free_mappings(struct nvme_ng_open *open);
 void nvme_ng_unmap_mappings(struct nvme_ng_device *device);
 
@@ -595,6 +607,8 @@ static inline bool nvme_ng_is_lean(const struct io_uring_cmd *ioucmd)
 
 int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 		       bool polled);
+int nvme_ng_lean_issue_vec(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+			   unsigned int issue_flags);
 struct nvme_ng_lane *nvme_ng_find_lane(struct file *file, struct nvme_ns *ns,
 				       bool polled);
 int nvme_ng_lean_send(struct nvme_ng_lane *lane, struct io_uring_cmd *ioucmd,

@@ -23,6 +23,8 @@
 /* entries of a page of a PRP list, the last of which may name another page */
 #define LIST		512
 #define SEGMENTS	1024
+/* data blocks, or half of the PRP entries, that a queue has ready for a command */
+#define FEW		16
 #define PLACE		3
 
 struct edge {
@@ -273,7 +275,10 @@ static void segments(struct edge *e)
 	bool sgl = e->lim.features & NVME_NG_F_SGL;
 	__u32 len = whole_units(e->ns, 16 * SEGMENTS), i, each;
 	struct nvme_uring_cmd cmd;
-	static const int counts[] = { 1, SEGMENTS - 1, SEGMENTS, SEGMENTS + 1 };
+	static const int counts[] = {
+		1, FEW - 1, FEW, FEW + 1,
+		SEGMENTS - 1, SEGMENTS, SEGMENTS + 1,
+	};
 	size_t c;
 
 	nt_eq(e->lim.max_segments, SEGMENTS);
@@ -431,7 +436,7 @@ static void metadata(struct edge *e)
 static void list_ends(struct edge *e)
 {
 	static const __u32 pages[] = {
-		2, 3, LIST - 1, LIST, LIST + 1, LIST + 2, LIST + 3,
+		2, 3, 2 * FEW - 1, 2 * FEW, 2 * FEW + 1, LIST - 1, LIST, LIST + 1, LIST + 2, LIST + 3,
 		2 * LIST - 1, 2 * LIST, 2 * LIST + 1,
 	};
 	__u32 max = place_max(e->ns), shift, len;

@@ -22,9 +22,11 @@
 #define PIECE		4096
 
 /* where the data is */
-enum { REGION, REGISTERED, PLAIN, SOURCES };
+enum { VECTOR, REGION, REGISTERED, PLAIN, SOURCES };
 
-static const char * const sources[] = { "region", "registered", "plain" };
+static const char * const sources[] = {
+	"vector", "region", "registered", "plain",
+};
 
 struct arg {
 	struct nt_ns *ns;
@@ -77,22 +79,40 @@ static unsigned int requests(const struct nt_ns *ns)
 	return n;
 }
 
-static void reads(struct nt_ns *ns, __u32 region, unsigned char *mem,
-		  bool fixed, unsigned int n)
+/* Two pages of a region in the wrong order */
+static void put_vector(struct nt_ns *ns, __u32 region, unsigned int i)
 {
+	static struct nvme_ng_segment seg[COUNT][2];
+	struct nvme_uring_cmd cmd;
+
+	nt_place_cmd(ns, 0, false, 2 * PIECE, &cmd);
+	seg[i][0] = (struct nvme_ng_segment) {
+		region, PIECE, (i + 1) % COUNT * PIECE };
+	seg[i][1] = (struct nvme_ng_segment) { region, PIECE, i * PIECE };
+	cmd.addr = (uintptr_t)seg[i];
+	cmd.data_len = 2;
+	nt_region_put(&ring, ns->dev.fd, NVME_NG_URING_CMD_IO_VEC, &cmd, 0, 0);
+}
+
+static void reads(struct arg *a, __u32 region, unsigned char *mem)
+{
+	int fd = a->ns->dev.fd;
 	struct nvme_uring_cmd cmd;
 	unsigned int i;
 
-	for (i = 0; i < n; i++) {
-		nt_place_cmd(ns, 0, false, PIECE, &cmd);
-		cmd.addr = (__u64)i * PIECE + (uintptr_t)mem;
+	for (i = 0; i < COUNT; i++) {
+		nt_place_cmd(a->ns, 0, false, PIECE, &cmd);
+		cmd.addr = (__u64)i * PIECE + (region ? 0 : (uintptr_t)mem);
 		cmd.data_len = PIECE;
-		if (mem)
-			nt_ring_put(&ring, ns->dev.fd, NVME_URING_CMD_IO,
-				    fixed ? 0 : NT_UNREGISTERED, &cmd);
+		if (a->source == VECTOR)
+			put_vector(a->ns, region, i);
+		else if (region)
+			nt_region_put(&ring, fd, NVME_NG_URING_CMD_IO, &cmd,
+				      region, 0);
 		else
-			nt_region_put(&ring, ns->dev.fd, NVME_NG_URING_CMD_IO,
-				      &cmd, region, 0);
+			nt_ring_put(&ring, fd, NVME_URING_CMD_IO,
+				    a->source == REGISTERED ? 0 :
+				    NT_UNREGISTERED, &cmd);
 	}
 	nt_ring_submit(&ring);
 	nt_ring_land(&ring);
@@ -103,21 +123,20 @@ static void count(void *arg)
 	struct arg *a = arg;
 	unsigned char *mem = nt_alloc(COUNT * PIECE, 0);
 	struct iovec iov = { mem, COUNT * PIECE };
-	bool fixed = a->source == REGISTERED;
 	__u32 region = 0;
 
 	nt_ring_open(&ring, COUNT, a->mode->setup);
-	if (fixed)
+	if (a->source == REGISTERED)
 		nt_eq(io_uring_register_buffers(&ring.ring, &iov, 1), 0);
-	if (a->source == REGION)
+	if (a->source <= REGION)
 		nt_status(nt_map(a->ns->dev.fd, 0, mem, COUNT * PIECE,
 				 &region), 0);
 	if (!tell(INSTANCE "/trace", ""))
 		nt_die("cannot clear the trace: %m");
 	/* the first time, when memory is mapped, and when it is mapped already */
-	reads(a->ns, region, region ? NULL : mem, fixed, COUNT);
-	reads(a->ns, region, region ? NULL : mem, fixed, COUNT);
-	reads(a->ns, region, region ? NULL : mem, fixed, COUNT);
+	reads(a, region, mem);
+	reads(a, region, mem);
+	reads(a, region, mem);
 	nt_eq(requests(a->ns), 0);
 	/* an ioctl takes a request, which is seen */
 	nt_status(nt_rw(a->ns, NT_IOCTL, NVME_CMD_READ, 0, 1, mem, NULL, NULL),
@@ -203,7 +222,7 @@ int main(int argc, char **argv)
 	nt_init(argc, argv, &prog);
 	ns = nt_namespaces(&n);
 	start_tracing();
-	nt_plan(n * (NT_MODES + 2) * SOURCES - n * 2);
+	nt_plan(n * NT_MODES * SOURCES + n * 2 * (SOURCES - REGISTERED));
 	for (i = 0; i < n; i++)
 		for (mode = 0; mode < NT_MODES; mode++)
 			for (source = 0; source < SOURCES; source++) {
