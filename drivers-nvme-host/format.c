@@ -96,21 +96,23 @@ unsigned int nvme_ng_formats_forgotten(void)
 static void nvme_ng_set_format(struct nvme_ns *ns, u32 word, u32 forgotten)
 {
 	struct nvme_ns_head *head = ns->head;
-	bool late, changing = false;
+	unsigned int changing = 0;
 	struct nvme_ns *path;
+	bool late;
 	int srcu;
 
 	srcu = srcu_read_lock(&head->srcu);
 	spin_lock(&nvme_ng_format_lock);
 	late = forgotten != nvme_ng_forgotten;
-	/* a path may be younger than the command that changes all of them */
+	/* a path may be younger than commands that change all of them */
 	list_for_each_entry_srcu(path, &head->list, siblings,
 				 srcu_read_lock_held(&head->srcu))
-		changing |= nvme_ng_ns(path)->changing;
+		changing = max(changing, nvme_ng_ns(path)->changing);
 	list_for_each_entry_srcu(path, &head->list, siblings,
 				 srcu_read_lock_held(&head->srcu)) {
 		struct nvme_ng_ns *p = nvme_ng_ns(path);
 
+		p->changing = changing;
 		/* nvme_ng_effects_end() asks for another scan */
 		if (!late && !changing && !p->gone)
 			WRITE_ONCE(p->format, word);

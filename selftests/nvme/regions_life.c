@@ -26,6 +26,7 @@
 #define AREA		NT_HUGE
 #define LEN		8192
 #define DELAY_MS	400
+#define FILES		8	/* as many as queues, or more */
 #define REGIONS		65535	/* of an open file */
 #define QUEUE_DEPTH	1024	/* as the driver makes them */
 
@@ -877,6 +878,102 @@ static void run_lost_queues(struct life *l)
 	reopen(l->ns);
 }
 
+/* Reads of the block device, polled for */
+static void fly_block(struct nt_ring *r, int fd, unsigned char *mem)
+{
+	static const struct nvme_uring_cmd none;
+	unsigned int i;
+
+	for (i = 0; i < FLIGHT; i++) {
+		struct io_uring_sqe *sqe = nt_ring_put(r, fd, 0,
+						       NT_UNREGISTERED, &none);
+		__u64 name = sqe->user_data;
+
+		io_uring_prep_read(sqe, fd, mem + i * LEN, LEN,
+				   (__u64)i * LEN);
+		sqe->user_data = name;
+	}
+	nt_ring_submit(r);
+	usleep(20000);
+}
+
+/* Of each queue that a file can have: all that was written is read. */
+static void read_by_files(struct life *l)
+{
+	unsigned int i, k, name;
+	struct nt_ring r;
+	int fd[FILES], res;
+	__u32 region;
+
+	nt_ring_open(&r, FLIGHT, IORING_SETUP_IOPOLL);
+	for (i = 0; i < FILES; i++) {
+		fd[i] = open(l->ns->dev.path, O_RDWR | O_CLOEXEC);
+		if (fd[i] < 0)
+			nt_fail("cannot open %s: %m", l->ns->dev.path);
+		nt_status(nt_map(fd[i], 0, l->area.at, FLIGHT * LEN, &region),
+			  0);
+		memset(l->area.at, NT_POISON, FLIGHT * LEN);
+		for (k = 0; k < FLIGHT; k++)
+			put_read(&r, fd[i], l->ns, region, k, 0);
+		nt_ring_submit(&r);
+		while (r.flying) {
+			if (!nt_ring_reap(&r, 30000, &name, &res))
+				nt_die("a command did not complete");
+			nt_status(res, 0);
+		}
+		nt_same(l->area.at, l->want, FLIGHT * LEN);
+	}
+	nt_ring_close(&r);
+	/* until here no two have one queue if there are as many */
+	for (i = 0; i < FILES; i++)
+		close(fd[i]);
+}
+
+/*
+ * A reset after which the block layer has fewer queues: those of its polled
+ * reads are queues of rings then, and the reads begin anew before it knows.
+ */
+static void run_fewer_queues(struct life *l)
+{
+	static const char dir[] = "/sys/module/nvme/parameters";
+	const char *node = strrchr(l->ns->dev.path, '/') + 1;
+	unsigned char *mem = nt_alloc(FLIGHT * LEN, 0);
+	unsigned int ctrl, nsid, name;
+	char path[64], queues[16];
+	struct nt_ring r;
+	int fd, res;
+
+	snprintf(path, sizeof(path), "%s/poll_queues", dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	res = fd < 0 ? -1 : read(fd, queues, sizeof(queues) - 1);
+	if (res <= 0 || atoi(queues) <= 0)
+		nt_skip("the block layer has no queues to poll");
+	queues[res] = '\0';
+	close(fd);
+	if (sscanf(node, "ng%un%u", &ctrl, &nsid) != 2)
+		nt_fail("%s has no block device", node);
+	snprintf(path, sizeof(path), "/dev/nvme%un%u", ctrl, nsid);
+	fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (fd < 0)
+		nt_fail("cannot open %s: %m", path);
+	nt_ring_open(&r, FLIGHT, IORING_SETUP_IOPOLL);
+	delay_reads(l, 500);
+	fly_block(&r, fd, mem);
+	poke(dir, "poll_queues", "0");
+	reset(l);
+	delay_reads(l, 0);
+	/* they may fail */
+	while (r.flying && nt_ring_reap(&r, 30000, &name, &res))
+		;
+	nt_eq(r.flying, 0);
+	read_by_files(l);
+	poke(dir, "poll_queues", queues);
+	reset(l);
+	read_by_files(l);
+	nt_ring_close(&r);
+	close(fd);
+}
+
 static const struct one {
 	const char *name;
 	void (*run)(struct life *l);
@@ -898,6 +995,7 @@ static const struct one {
 	{ "timeout", run_timeout, false, false },
 	{ "timeout_dead", run_timeout_dead, true, false },
 	{ "lost_queues", run_lost_queues, false, false },
+	{ "fewer_queues", run_fewer_queues, true, true },
 	{ "unbind", run_unbind, true, false },
 	{ "unbind_map", run_unbind_map, true, false },
 	{ "remove", run_remove, true, false },
