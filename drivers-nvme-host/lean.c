@@ -18,7 +18,9 @@
  */
 #include <linux/blk-mq.h>
 #include <linux/cpumask.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/seq_file.h>
 #include "mapping.h"
 #include "ng-queue.h"
 
@@ -36,6 +38,9 @@
 
 /* &nvme_ng_queue.seen if the queue was empty */
 #define NVME_NG_EMPTY	U32_MAX
+
+/* how long no memory for descriptors is asked for again */
+#define NVME_NG_DESC_RETRY	(10 * HZ)
 
 /* leaves 4 bits of an identifier for its generation */
 #define NVME_NG_MAX_DEPTH	4096
@@ -100,11 +105,11 @@ struct nvme_ng_slot {
  * @share: slots that each lane can have, by how many of them are @active
  * @active: lanes with commands in flight
  * @deaf: no CPU of @cpus takes its interrupts
- * @no_descs: there was no memory for @descs
  * @cpus: CPUs of its vector
  * @descs: descriptors of vectored commands, NVME_NG_DESC_BYTES for each slot,
  *	or NULL; set once, and freed with the device's driver data
  * @descs_dma: as the controller sees them
+ * @retry_descs: jiffies before which there is no memory for @descs, or 0
  * @device: the controller
  * @users: open files that have the queue, protected by &nvme_ng_device.lock
  * @on_device: in &nvme_ng_device.queues
@@ -138,12 +143,12 @@ struct nvme_ng_queue {
 	u16				qid;
 	bool				polled;
 	bool				deaf;
-	bool				no_descs;
 	struct cpumask			*cpus;
 	u32				share;
 	u32				active;
 	void				*descs;
 	dma_addr_t			descs_dma;
+	unsigned long			retry_descs;
 	struct nvme_ng_device		*device;
 	unsigned int			users;
 	struct list_head		on_device;
@@ -697,19 +702,26 @@ static noinline bool nvme_ng_get_descs(struct nvme_ng_queue *q)
 {
 	struct nvme_ng_device *device = q->device;
 	size_t len = (size_t)NVME_NG_DESC_BYTES * (q->cid_mask + 1);
+	unsigned long retry = READ_ONCE(q->retry_descs);
+	unsigned int noio;
 	dma_addr_t dma;
 	void *descs;
 
-	if (READ_ONCE(q->no_descs))
+	if (retry && time_before(jiffies, retry))
 		return false;
 	down_read(&device->mapping);
 	if (device->gone)
 		goto out;
+	/* what is freed to have memory must not wait for who waits for this */
+	noio = memalloc_noio_save();
 	descs = dmam_alloc_coherent(device->ctrl->dev, len, &dma,
-				    GFP_NOIO | __GFP_NOWARN | __GFP_NORETRY);
+				    GFP_KERNEL | __GFP_NOWARN |
+				    __GFP_NORETRY);
+	memalloc_noio_restore(noio);
+	if (!descs)
+		WRITE_ONCE(q->retry_descs, (jiffies + NVME_NG_DESC_RETRY) | 1);
 	spin_lock_irq(&q->lock);
-	if (!q->descs) {
-		q->no_descs = !descs;
+	if (descs && !q->descs) {
 		q->descs_dma = dma;
 		/* pairs with nvme_ng_lean_issue_vec() */
 		smp_store_release(&q->descs, descs);
@@ -746,7 +758,7 @@ int nvme_ng_lean_issue_vec(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	path = open ? nvme_ng_find_path(open, ns) : NULL;
 	few.nr = READ_ONCE(sqe->data_len);
 	if (!path || !few.nr || few.nr > NVME_NG_FEW_SEGMENTS ||
-	    READ_ONCE(sqe->metadata_len) || READ_ONCE(sqe->region) ||
+	    nvme_ng_may_exceed(ns, true) || READ_ONCE(sqe->metadata_len) || READ_ONCE(sqe->region) ||
 	    ioucmd->flags & IORING_URING_CMD_FIXED ||
 	    nvme_ng_uring_compat(ioucmd, issue_flags))
 		return 1;
@@ -896,7 +908,7 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	if (device->keeps_mappings) {
 		/* pairs with nvme_ng_alloc_mappings() */
 		all = smp_load_acquire(&open->mappings);
-		/* a miss would have the page pinned twice */
+		/* who finds no mapping is not to pin the page twice */
 		if (unlikely(!all || !READ_ONCE(all->nr)))
 			return 1;
 	} else if (!device->maps_at_once) {
@@ -910,6 +922,11 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 		     !path->op[opcode % ARRAY_SIZE(path->op)] ||
 		     READ_ONCE(sqe->metadata) || READ_ONCE(sqe->timeout_ms) ||
 		     nvme_ng_uring_compat(ioucmd, issue_flags)))
+		return 1;
+	/* nor is there to be one for a command that finds no slot */
+	if (unlikely(!READ_ONCE(q->live) ||
+		     READ_ONCE(q->free_head) == READ_ONCE(q->free_tail) ||
+		     READ_ONCE(lane->flying) >= READ_ONCE(q->share)))
 		return 1;
 	dir = nvme_ng_opcode_dir(opcode);
 	if (nvme_ng_find_data(&f, ns, ioucmd, sqe, dir, issue_flags))
@@ -965,6 +982,49 @@ out_unlock:
 	if (f.pinned)
 		unpin_user_page(f.page);
 	return 1;
+}
+
+/* How many queues there are, and those of a path with its commands in flight. */
+static void nvme_ng_show_path(struct seq_file *m, struct nvme_ng_path *path)
+{
+	const char *name = dev_name(path->ns->ctrl->device);
+	struct nvme_ng_device *device = path->device;
+	unsigned int i;
+
+	mutex_lock(&device->lock);
+	seq_printf(m, "nvme-ring-queues:\t%s %zu\n", name,
+		   list_count_nodes(&device->queues));
+	mutex_unlock(&device->lock);
+	for (i = 0; i < ARRAY_SIZE(path->lane); i++) {
+		struct nvme_ng_lane *lane = &path->lane[i];
+		/* pairs with nvme_ng_claim_queue() */
+		struct nvme_ng_queue *q = smp_load_acquire(&lane->queue);
+
+		if (q)
+			seq_printf(m, "nvme-ring-queue:\t%s %u %s %u\n", name,
+				   q->qid, q->polled ? "polled" : "interrupt",
+				   READ_ONCE(lane->flying));
+	}
+}
+
+/**
+ * nvme_ng_show_lanes - tell what commands of a file are spared
+ * @m: /proc/PID/fdinfo/FD
+ * @open: the file
+ *
+ * Mappings that are kept, and queues that blk-mq does not know.  Sleeps.
+ */
+void nvme_ng_show_lanes(struct seq_file *m, struct nvme_ng_open *open)
+{
+	/* pairs with nvme_ng_alloc_mappings() */
+	const struct nvme_ng_mappings *all = smp_load_acquire(&open->mappings);
+	struct nvme_ng_path *path;
+
+	seq_printf(m, "nvme-mappings:\t%u\n", all ? READ_ONCE(all->nr) : 0);
+	/* they are only added */
+	for (path = rcu_dereference_check(open->paths, 1); path;
+	     path = rcu_dereference_check(path->next, 1))
+		nvme_ng_show_path(m, path);
 }
 
 /**

@@ -15,6 +15,7 @@ struct nvme_ctrl;
 struct nvme_id_ns;
 struct nvme_id_ns_nvm;
 struct nvme_ns;
+struct seq_file;
 
 extern const struct attribute_group *nvme_ng_ns_groups[];
 extern const struct attribute_group *nvme_ng_head_groups[];
@@ -35,6 +36,7 @@ int nvme_ng_init(void);
 void nvme_ng_exit(void);
 void nvme_ng_release(struct file *file);
 int nvme_ng_chr_release(struct inode *inode, struct file *file);
+void nvme_ng_show_fdinfo(struct seq_file *m, struct file *file);
 long nvme_ng_chr_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 int nvme_ng_chr_uring_cmd(struct io_uring_cmd *ioucmd,
 			  unsigned int issue_flags);

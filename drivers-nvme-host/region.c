@@ -16,6 +16,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
+#include <linux/seq_file.h>
 #include <linux/swiotlb.h>
 #include <linux/xarray.h>
 #include "ng-queue.h"
@@ -1357,6 +1358,46 @@ int nvme_ng_chr_release(struct inode *inode, struct file *file)
 {
 	nvme_ng_release(file);
 	return 0;
+}
+
+/**
+ * nvme_ng_show_fdinfo - ->show_fdinfo() of a node
+ * @m: /proc/PID/fdinfo/FD
+ * @file: the node
+ *
+ * What the file has here: regions, their bytes, the pages that are pinned for
+ * them, and the queues that its commands take.  Process context; waits for
+ * nothing that a program can hold up.
+ */
+void nvme_ng_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	struct nvme_ng_open *open = nvme_ng_file_open(file);
+	struct nvme_ng_region *region;
+	struct nvme_ng_table *table;
+	struct nvme_ng_epoch *epoch;
+	unsigned int i, nr = 0;
+	u64 bytes = 0, pages = 0;
+
+	if (!open)
+		return;
+	rcu_read_lock();
+	epoch = nvme_ng_enter(open);
+	table = rcu_dereference(open->table);
+	for (i = 0; i < table->nr; i++) {
+		region = rcu_dereference(table->region[i]);
+		if (!region)
+			continue;
+		nr++;
+		bytes += region->len;
+		pages += region->locked.pages;
+	}
+	rcu_read_unlock();
+	nvme_ng_leave(epoch);
+	seq_printf(m, "nvme-regions:\t%u\n", nr);
+	seq_printf(m, "nvme-region-bytes:\t%llu\n", bytes);
+	seq_printf(m, "nvme-region-pinned:\t%llu KiB\n",
+		   pages << (PAGE_SHIFT - 10));
+	nvme_ng_show_lanes(m, open);
 }
 
 /**

@@ -36,6 +36,7 @@ struct mm_struct;
 struct nvme_ng_attach;
 struct nvme_ng_mappings;
 struct nvme_ng_queue;
+struct seq_file;
 struct user_struct;
 
 /**
@@ -617,6 +618,7 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 			     unsigned int issue_flags);
 int nvme_ng_lean_poll(struct io_uring_cmd *ioucmd, unsigned int poll_flags);
 void nvme_ng_release_queues(struct nvme_ng_path *path);
+void nvme_ng_show_lanes(struct seq_file *m, struct nvme_ng_open *open);
 
 /* passthru.c */
 struct nvme_ng_cmd;

@@ -204,6 +204,8 @@ test_doctor() {
 	says 1 'you may not open' member ngctl doctor "$device"
 	lent 660 "$device"
 	says 0 'memory can be mapped beforehand' member ngctl doctor "$device"
+	says 0 'commands of rings take ring queues: nvme[0-9]* has [1-9]' \
+		member ngctl doctor "$device"
 	says 0 '02h needs any open node.* you may send' member ngctl doctor "$device" --opcode 2
 	says 0 '10h needs a node that is open for writing' member ngctl doctor "$device" --opcode 0x10
 	says 1 'admin command 80h needs CAP_SYS_ADMIN' member ngctl doctor "$device" --admin --opcode 0x80

@@ -534,7 +534,7 @@ static void start_all(const struct ending *e, unsigned int round)
 	unsigned int delay;
 
 	for (delay = e->delay; !start_delayed(e, round, delay); delay *= 2) {
-		if (delay > 8 * e->delay)
+		if (delay > 4 * e->delay)
 			nt_fail("too slow: commands complete before all are in flight");
 		inject(0, false);
 		drain();

@@ -159,7 +159,7 @@ static void full(void *arg)
 	struct arg *a = arg;
 	struct nt_rule rule = {
 		.nsid = htole32(a->ns->nsid), .opcode = NVME_CMD_READ,
-		.delay_ms = htole32(500),
+		.delay_ms = htole32(2000),
 	};
 	unsigned char *mem = nt_alloc((size_t)FULL * LONG, 0);
 	struct iovec iov = { mem, (size_t)FULL * LONG };
@@ -202,6 +202,68 @@ static void full(void *arg)
 	nt_ring_close(&ring);
 }
 
+/* Lines of a node's fdinfo that begin and end so */
+static unsigned int told(int fd, const char *begin, const char *end)
+{
+	char path[64], line[256];
+	unsigned int n = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "r");
+	if (!file)
+		nt_die("%s: %m", path);
+	while (fgets(line, sizeof(line), file)) {
+		size_t len = strcspn(line, "\n"), tail = strlen(end);
+
+		line[len] = '\0';
+		n += !strncmp(line, begin, strlen(begin)) && len >= tail &&
+			!strcmp(line + len - tail, end);
+	}
+	fclose(file);
+	return n;
+}
+
+/* What a file has is in its fdinfo, from when it has it. */
+static void fdinfo(void *arg)
+{
+	struct arg *a = arg;
+	bool polled = a->mode->setup & IORING_SETUP_IOPOLL;
+	unsigned char *mem = nt_alloc(3 * PIECE, 0);
+	int fd = open(a->ns->dev.path, O_RDWR | O_CLOEXEC);
+	struct nvme_uring_cmd cmd;
+	__u32 region[2];
+
+	if (fd < 0)
+		nt_die("%s: %m", a->ns->dev.path);
+	nt_eq(told(fd, "nvme-", ""), 0);
+	nt_status(nt_map(fd, 0, mem, PIECE, &region[0]), 0);
+	nt_status(nt_map(fd, 0, mem + PIECE - 4, PIECE + 8, &region[1]), 0);
+	nt_eq(told(fd, "nvme-regions:", "\t2"), 1);
+	nt_eq(told(fd, "nvme-region-bytes:", "\t8200"), 1);
+	nt_eq(told(fd, "nvme-region-pinned:", "\t16 KiB"), 1);
+	nt_eq(told(fd, "nvme-mappings:", "\t0"), 1);
+	nt_eq(told(fd, "nvme-ring-queue:", ""), 0);
+
+	nt_ring_open(&ring, 4, a->mode->setup);
+	nt_place_cmd(a->ns, 0, false, PIECE, &cmd);
+	cmd.addr = 0;
+	cmd.data_len = PIECE;
+	nt_status(nt_region_run(&ring, fd, NVME_NG_URING_CMD_IO, &cmd,
+				region[0], 0), 0);
+	nt_ring_close(&ring);
+	nt_eq(told(fd, "nvme-ring-queues:", ""), 1);
+	nt_eq(told(fd, "nvme-ring-queue:", ""), 1);
+	nt_eq(told(fd, "nvme-ring-queue:", polled ? " polled 0" :
+		   " interrupt 0"), 1);
+
+	nt_status(nt_unmap(fd, region[0]), 0);
+	nt_status(nt_unmap(fd, region[1]), 0);
+	nt_eq(told(fd, "nvme-regions:", "\t0"), 1);
+	nt_eq(told(fd, "nvme-region-pinned:", "\t0 KiB"), 1);
+	close(fd);
+}
+
 static bool fits(const struct nt_ns *ns)
 {
 	return ns->csi == NVME_CSI_NVM && !ns->ms && ns->lba_size &&
@@ -222,7 +284,7 @@ int main(int argc, char **argv)
 	nt_init(argc, argv, &prog);
 	ns = nt_namespaces(&n);
 	start_tracing();
-	nt_plan(n * NT_MODES * SOURCES + n * 2 * (SOURCES - REGISTERED));
+	nt_plan(n * NT_MODES * SOURCES + n * 2 * (SOURCES - REGISTERED) + n * 2);
 	for (i = 0; i < n; i++)
 		for (mode = 0; mode < NT_MODES; mode++)
 			for (source = 0; source < SOURCES; source++) {
@@ -233,16 +295,18 @@ int main(int argc, char **argv)
 					nt_modes[mode].name, sources[source]);
 			}
 	for (i = 0; i < n; i++)
-		for (mode = 0; mode < NT_MODES; mode++)
-			for (source = REGISTERED; source < SOURCES; source++) {
-				struct arg a = { &ns[i], &nt_modes[mode],
-						 source };
+		for (mode = 0; mode < NT_MODES; mode++) {
+			struct arg a = { &ns[i], &nt_modes[mode], REGISTERED };
 
-				/* by interrupt and polled */
-				if (nt_modes[mode].setup & ~IORING_SETUP_IOPOLL)
-					continue;
+			/* by interrupt and polled */
+			if (nt_modes[mode].setup & ~IORING_SETUP_IOPOLL)
+				continue;
+			for (; a.source < SOURCES; a.source++)
 				nt_test(full, &a, "%s %s %s full", ns[i].name,
-					nt_modes[mode].name, sources[source]);
-			}
+					nt_modes[mode].name,
+					sources[a.source]);
+			nt_test(fdinfo, &a, "%s %s fdinfo", ns[i].name,
+				nt_modes[mode].name);
+		}
 	return nt_end();
 }

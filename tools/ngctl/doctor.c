@@ -237,6 +237,30 @@ static void look_at_access(const struct node *node)
 		     st.st_mode & 07777, names);
 }
 
+/* Of each controller that the open node was used with, as fdinfo tells. */
+static void look_at_queues(int fd)
+{
+	char path[64], line[128], name[64];
+	unsigned int n;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "nvme-ring-queues: %63s %u", name, &n) != 2)
+			continue;
+		if (n)
+			tell(NULL, "commands of rings take ring queues: %s has %u",
+			     name, n);
+		else
+			tell("see /sys/module/nvme/parameters/ring_queues, and 'Ring queues' in regions.rst for controllers that get none",
+			     "commands of rings take requests: %s has no ring queues",
+			     name);
+	}
+	if (file)
+		fclose(file);
+}
+
 static void look_at_regions(const struct node *node, const struct nvmeng *dev)
 {
 	struct rlimit lock;
@@ -253,6 +277,7 @@ static void look_at_regions(const struct node *node, const struct nvmeng *dev)
 		     "memory cannot be mapped beforehand for %s (%s): %s",
 		     node->path, node->transport, strerror(-ret));
 	} else {
+		look_at_queues(nvmeng_fd(dev));
 		nvmeng_unmap(dev, region);
 		getrlimit(RLIMIT_MEMLOCK, &lock);
 		tell(NULL, "memory can be mapped beforehand, as much as you may lock: %s",
@@ -266,7 +291,6 @@ static void look_at_node(const struct node *node)
 {
 	const struct nvme_ng_limits *lim;
 	struct nvmeng *dev;
-	char line[16];
 	int ret;
 
 	if (*node->dead)
@@ -290,14 +314,6 @@ static void look_at_node(const struct node *node)
 	if (!(lim->features & NVME_NG_F_SGL))
 		tell(NULL, "the controller takes no SGLs: commands whose length nobody knows take CAP_SYS_ADMIN");
 	look_at_regions(node, dev);
-	if (read_line(line, sizeof(line), "/sys/module/nvme/parameters/ring_queues")) {
-		if (atoi(line))
-			tell(NULL, "rings that poll get ring queues, up to %s of each controller: who comes first",
-			     line);
-		else
-			tell("load the driver without nvme.ring_queues=0",
-			     "there are no ring queues");
-	}
 	nvmeng_close(dev);
 }
 

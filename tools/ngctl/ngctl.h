@@ -106,7 +106,7 @@ struct opener {
 	bool ring;
 	const char *mode;
 	unsigned long long pinned;
-	char said[512];
+	char said[1024];
 };
 
 /* Calls @found for each process that has one of the nodes open. */
