@@ -758,7 +758,8 @@ int nvme_ng_lean_issue_vec(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	path = open ? nvme_ng_find_path(open, ns) : NULL;
 	few.nr = READ_ONCE(sqe->data_len);
 	if (!path || !few.nr || few.nr > NVME_NG_FEW_SEGMENTS ||
-	    nvme_ng_may_exceed(ns, true) || READ_ONCE(sqe->metadata_len) || READ_ONCE(sqe->region) ||
+	    nvme_ng_may_exceed(ns, true) ||
+	    READ_ONCE(sqe->metadata_len) || READ_ONCE(sqe->region) ||
 	    ioucmd->flags & IORING_URING_CMD_FIXED ||
 	    nvme_ng_uring_compat(ioucmd, issue_flags))
 		return 1;

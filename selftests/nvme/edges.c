@@ -436,7 +436,8 @@ static void metadata(struct edge *e)
 static void list_ends(struct edge *e)
 {
 	static const __u32 pages[] = {
-		2, 3, 2 * FEW - 1, 2 * FEW, 2 * FEW + 1, LIST - 1, LIST, LIST + 1, LIST + 2, LIST + 3,
+		2, 3, 2 * FEW - 1, 2 * FEW, 2 * FEW + 1,
+		LIST - 1, LIST, LIST + 1, LIST + 2, LIST + 3,
 		2 * LIST - 1, 2 * LIST, 2 * LIST + 1,
 	};
 	__u32 max = place_max(e->ns), shift, len;
