@@ -990,18 +990,21 @@ static void nvme_ng_show_path(struct seq_file *m, struct nvme_ng_path *path)
 {
 	const char *name = dev_name(path->ns->ctrl->device);
 	struct nvme_ng_device *device = path->device;
-	unsigned int i;
+	struct nvme_ng_queue *q;
+	unsigned int i, nr = 0;
 
+	/* a reset may have left some without use */
 	mutex_lock(&device->lock);
-	seq_printf(m, "nvme-ring-queues:\t%s %zu\n", name,
-		   list_count_nodes(&device->queues));
+	list_for_each_entry(q, &device->queues, on_device)
+		nr += READ_ONCE(q->live);
 	mutex_unlock(&device->lock);
+	seq_printf(m, "nvme-ring-queues:\t%s %u\n", name, nr);
 	for (i = 0; i < ARRAY_SIZE(path->lane); i++) {
 		struct nvme_ng_lane *lane = &path->lane[i];
-		/* pairs with nvme_ng_claim_queue() */
-		struct nvme_ng_queue *q = smp_load_acquire(&lane->queue);
 
-		if (q)
+		/* pairs with nvme_ng_claim_queue() */
+		q = smp_load_acquire(&lane->queue);
+		if (q && READ_ONCE(q->live))
 			seq_printf(m, "nvme-ring-queue:\t%s %u %s %u\n", name,
 				   q->qid, q->polled ? "polled" : "interrupt",
 				   READ_ONCE(lane->flying));

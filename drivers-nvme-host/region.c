@@ -1374,25 +1374,24 @@ void nvme_ng_show_fdinfo(struct seq_file *m, struct file *file)
 	struct nvme_ng_open *open = nvme_ng_file_open(file);
 	struct nvme_ng_region *region;
 	struct nvme_ng_table *table;
-	struct nvme_ng_epoch *epoch;
 	unsigned int i, nr = 0;
 	u64 bytes = 0, pages = 0;
 
 	if (!open)
 		return;
-	rcu_read_lock();
-	epoch = nvme_ng_enter(open);
-	table = rcu_dereference(open->table);
+	/* not in an epoch, which would hold up what is unmapped meanwhile */
+	mutex_lock(&open->lock);
+	table = rcu_dereference_protected(open->table, 1);
 	for (i = 0; i < table->nr; i++) {
-		region = rcu_dereference(table->region[i]);
+		cond_resched();
+		region = rcu_dereference_protected(table->region[i], 1);
 		if (!region)
 			continue;
 		nr++;
 		bytes += region->len;
 		pages += region->locked.pages;
 	}
-	rcu_read_unlock();
-	nvme_ng_leave(epoch);
+	mutex_unlock(&open->lock);
 	seq_printf(m, "nvme-regions:\t%u\n", nr);
 	seq_printf(m, "nvme-region-bytes:\t%llu\n", bytes);
 	seq_printf(m, "nvme-region-pinned:\t%llu KiB\n",

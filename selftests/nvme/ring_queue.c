@@ -159,14 +159,13 @@ static void full(void *arg)
 	struct arg *a = arg;
 	struct nt_rule rule = {
 		.nsid = htole32(a->ns->nsid), .opcode = NVME_CMD_READ,
-		.delay_ms = htole32(2000),
 	};
 	unsigned char *mem = nt_alloc((size_t)FULL * LONG, 0);
 	struct iovec iov = { mem, (size_t)FULL * LONG };
 	bool fixed = a->source == REGISTERED;
 	struct nvme_uring_cmd cmd;
 	unsigned char want[LONG];
-	unsigned int i;
+	unsigned int i, delay;
 
 	if (!a->ns->testbed)
 		nt_skip("only devices of the test bed can be slow");
@@ -180,23 +179,27 @@ static void full(void *arg)
 	cmd.data_len = LONG;
 	nt_status(nt_ring_run(&ring, a->ns->dev.fd, NVME_URING_CMD_IO,
 			      fixed ? 0 : NT_UNREGISTERED, &cmd), 0);
-	memset(mem, 0, (size_t)FULL * LONG);
 	nt_oob_reset(a->ns->ctrl.fd);
 	if (!tell(INSTANCE "/trace", ""))
 		nt_die("cannot clear the trace: %m");
-	nt_inject(a->ns->ctrl.fd, &rule);
 	nt_place_cmd(a->ns, 0, false, LONG, &cmd);
 	cmd.data_len = LONG;
-	for (i = 0; i < FULL; i++) {
-		cmd.addr = (uintptr_t)mem + (size_t)i * LONG;
-		nt_ring_put(&ring, a->ns->dev.fd, NVME_URING_CMD_IO,
-			    fixed ? 0 : NT_UNREGISTERED, &cmd);
+	/* the first must not be complete before the last is sent */
+	for (delay = 500; !requests(a->ns) && delay <= 8000; delay *= 2) {
+		memset(mem, 0, (size_t)FULL * LONG);
+		rule.delay_ms = htole32(delay);
+		nt_inject(a->ns->ctrl.fd, &rule);
+		for (i = 0; i < FULL; i++) {
+			cmd.addr = (uintptr_t)mem + (size_t)i * LONG;
+			nt_ring_put(&ring, a->ns->dev.fd, NVME_URING_CMD_IO,
+				    fixed ? 0 : NT_UNREGISTERED, &cmd);
+		}
+		nt_ring_submit(&ring);
+		nt_ring_land(&ring);
+		nt_inject(a->ns->ctrl.fd, NULL);
+		for (i = 0; i < FULL; i++)
+			nt_same(mem + (size_t)i * LONG, want, LONG);
 	}
-	nt_ring_submit(&ring);
-	nt_ring_land(&ring);
-	nt_inject(a->ns->ctrl.fd, NULL);
-	for (i = 0; i < FULL; i++)
-		nt_same(mem + (size_t)i * LONG, want, LONG);
 	nt_eq(nt_oob(a->ns->ctrl.fd), 0);
 	nt_eq(requests(a->ns) > 0, true);
 	nt_ring_close(&ring);
@@ -232,6 +235,7 @@ static void fdinfo(void *arg)
 	unsigned char *mem = nt_alloc(3 * PIECE, 0);
 	int fd = open(a->ns->dev.path, O_RDWR | O_CLOEXEC);
 	struct nvme_uring_cmd cmd;
+	unsigned int i;
 	__u32 region[2];
 
 	if (fd < 0)
@@ -249,8 +253,10 @@ static void fdinfo(void *arg)
 	nt_place_cmd(a->ns, 0, false, PIECE, &cmd);
 	cmd.addr = 0;
 	cmd.data_len = PIECE;
-	nt_status(nt_region_run(&ring, fd, NVME_NG_URING_CMD_IO, &cmd,
-				region[0], 0), 0);
+	/* the lock for a queue is only tried */
+	for (i = 0; i < 10 && !told(fd, "nvme-ring-queue:", ""); i++)
+		nt_status(nt_region_run(&ring, fd, NVME_NG_URING_CMD_IO, &cmd,
+					region[0], 0), 0);
 	nt_ring_close(&ring);
 	nt_eq(told(fd, "nvme-ring-queues:", ""), 1);
 	nt_eq(told(fd, "nvme-ring-queue:", ""), 1);

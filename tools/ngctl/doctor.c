@@ -240,10 +240,11 @@ static void look_at_access(const struct node *node)
 /* Of each controller that the open node was used with, as fdinfo tells. */
 static void look_at_queues(int fd)
 {
-	char path[64], line[128], name[64];
+	char path[64], line[128], name[64], wanted[16] = "";
 	unsigned int n;
 	FILE *file;
 
+	read_line(wanted, sizeof(wanted), "/sys/module/nvme/parameters/ring_queues");
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	file = fopen(path, "r");
 	while (file && fgets(line, sizeof(line), file)) {
@@ -253,7 +254,8 @@ static void look_at_queues(int fd)
 			tell(NULL, "commands of rings take ring queues: %s has %u",
 			     name, n);
 		else
-			tell("see /sys/module/nvme/parameters/ring_queues, and 'Ring queues' in regions.rst for controllers that get none",
+			tell(strcmp(wanted, "0") ? NULL :
+			     "load the driver without nvme.ring_queues=0",
 			     "commands of rings take requests: %s has no ring queues",
 			     name);
 	}
