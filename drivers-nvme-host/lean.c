@@ -107,7 +107,7 @@ struct nvme_ng_slot {
  * @deaf: no CPU of @cpus takes its interrupts
  * @cpus: CPUs of its vector
  * @descs: descriptors of vectored commands, NVME_NG_DESC_BYTES for each slot,
- *	or NULL; set once, and freed with the device's driver data
+ *	or NULL; from the first such command until no file has the queue
  * @descs_dma: as the controller sees them
  * @retry_descs: jiffies before which there is no memory for @descs, or 0
  * @device: the controller
@@ -384,6 +384,37 @@ static void nvme_ng_free_queue(struct kref *ref)
 	kfree(q);
 }
 
+/* bytes of descriptors for all commands of a queue */
+static size_t nvme_ng_descs_len(const struct nvme_ng_queue *q)
+{
+	return (size_t)NVME_NG_DESC_BYTES * (q->cid_mask + 1);
+}
+
+/* A file less has the queue.  Sleeps. */
+static void nvme_ng_release_queue(struct nvme_ng_queue *q)
+{
+	struct nvme_ng_device *device = q->device;
+	void *descs = NULL;
+	dma_addr_t dma = 0;
+
+	mutex_lock(&device->lock);
+	if (!--q->users) {
+		descs = q->descs;
+		dma = q->descs_dma;
+		q->descs = NULL;
+	}
+	mutex_unlock(&device->lock);
+	if (descs) {
+		down_read(&device->mapping);
+		/* or else it goes with the driver data */
+		if (!device->gone)
+			dmam_free_coherent(device->ctrl->dev,
+					   nvme_ng_descs_len(q), descs, dma);
+		up_read(&device->mapping);
+	}
+	kref_put(&q->ref, nvme_ng_free_queue);
+}
+
 /**
  * nvme_ng_release_queues - give back the queues of a path
  * @path: its file is being closed, no command is in flight
@@ -392,16 +423,9 @@ void nvme_ng_release_queues(struct nvme_ng_path *path)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(path->lane); i++) {
-		struct nvme_ng_queue *q = path->lane[i].queue;
-
-		if (!q)
-			continue;
-		mutex_lock(&path->device->lock);
-		q->users--;
-		mutex_unlock(&path->device->lock);
-		kref_put(&q->ref, nvme_ng_free_queue);
-	}
+	for (i = 0; i < ARRAY_SIZE(path->lane); i++)
+		if (path->lane[i].queue)
+			nvme_ng_release_queue(path->lane[i].queue);
 }
 
 /*
@@ -701,7 +725,7 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 static noinline bool nvme_ng_get_descs(struct nvme_ng_queue *q)
 {
 	struct nvme_ng_device *device = q->device;
-	size_t len = (size_t)NVME_NG_DESC_BYTES * (q->cid_mask + 1);
+	size_t len = nvme_ng_descs_len(q);
 	unsigned long retry = READ_ONCE(q->retry_descs);
 	unsigned int noio;
 	dma_addr_t dma;
