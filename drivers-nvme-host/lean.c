@@ -107,7 +107,8 @@ struct nvme_ng_slot {
  * @deaf: no CPU of @cpus takes its interrupts
  * @cpus: CPUs of its vector
  * @descs: descriptors of vectored commands, NVME_NG_DESC_BYTES for each slot,
- *	or NULL; from the first such command until no file has the queue
+ *	or NULL; made under @lock for the first such command, and taken away
+ *	under &nvme_ng_device.lock when no file has the queue any more
  * @descs_dma: as the controller sees them
  * @retry_descs: jiffies before which there is no memory for @descs, or 0
  * @device: the controller
@@ -489,6 +490,14 @@ static noinline bool nvme_ng_enter_lane(struct nvme_ng_open *open,
 	return true;
 }
 
+/* Is there a slot for a command of @lane?  Without @q->lock a good guess. */
+static __always_inline bool nvme_ng_has_slot(const struct nvme_ng_queue *q,
+					     const struct nvme_ng_lane *lane)
+{
+	return q->live && q->free_head != q->free_tail &&
+		lane->flying < q->share;
+}
+
 /*
  * Can a command of @lane be sent now?  Those in flight are of one epoch: in a
  * new one, others go through blk-mq until they have ended.  @q->lock is held.
@@ -498,8 +507,7 @@ static __always_inline bool nvme_ng_may_issue(struct nvme_ng_queue *q,
 					      struct nvme_ng_lane *lane,
 					      struct request_queue *rq)
 {
-	if (unlikely(!q->live || q->free_head == q->free_tail ||
-		     lane->flying >= q->share || blk_queue_quiesced(rq)))
+	if (unlikely(!nvme_ng_has_slot(q, lane) || blk_queue_quiesced(rq)))
 		return false;
 	if (unlikely(q->deaf)) {
 		q->deaf = !nvme_ng_hears(q);
@@ -948,10 +956,9 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 		     READ_ONCE(sqe->metadata) || READ_ONCE(sqe->timeout_ms) ||
 		     nvme_ng_uring_compat(ioucmd, issue_flags)))
 		return 1;
-	/* nor is there to be one for a command that finds no slot */
-	if (unlikely(!READ_ONCE(q->live) ||
-		     READ_ONCE(q->free_head) == READ_ONCE(q->free_tail) ||
-		     READ_ONCE(lane->flying) >= READ_ONCE(q->share)))
+	/* nor who finds no slot; what is registered is pinned by io_uring */
+	if (!(ioucmd->flags & IORING_URING_CMD_FIXED) &&
+	    unlikely(!data_race(nvme_ng_has_slot(q, lane))))
 		return 1;
 	dir = nvme_ng_opcode_dir(opcode);
 	if (nvme_ng_find_data(&f, ns, ioucmd, sqe, dir, issue_flags))

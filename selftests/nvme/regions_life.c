@@ -913,9 +913,9 @@ static unsigned int land_block(struct nt_ring *r)
 /* Of each queue that a file can have: all that was written is read. */
 static void read_by_files(struct life *l)
 {
-	unsigned int i, k, name;
 	struct nt_ring r;
-	int fd[FILES], res;
+	unsigned int i, k;
+	int fd[FILES];
 	__u32 region;
 
 	nt_ring_open(&r, FLIGHT, IORING_SETUP_IOPOLL);
@@ -929,11 +929,7 @@ static void read_by_files(struct life *l)
 		for (k = 0; k < FLIGHT; k++)
 			put_read(&r, fd[i], l->ns, region, k, 0);
 		nt_ring_submit(&r);
-		while (r.flying) {
-			if (!nt_ring_reap(&r, 30000, &name, &res))
-				nt_die("a command did not complete");
-			nt_status(res, 0);
-		}
+		nt_ring_land(&r);
 		nt_same(l->area.at, l->want, FLIGHT * LEN);
 	}
 	nt_ring_close(&r);
