@@ -4,8 +4,7 @@
  * other command ends by that, and each ends once.
  *
  * The second completion comes when its identifier is in use again, by a command
- * that has not completed yet: requests take those that became free last on a
- * processor, 64 at a time, and the queue of a ring all others before.
+ * that has not completed yet: as many are in flight as the queue of a ring has.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +19,6 @@
 
 #define BLOCK		512
 #define MAX		1024	/* commands */
-/* with requests; namespaces that were busy have a share of them */
-#define REQUESTS	128
 #define TIMEOUT		1000	/* ms, of commands that have one */
 #define PATIENCE	60000	/* ms */
 #define FOR_EVER	htole32(600000)
@@ -34,19 +31,18 @@
  * @name: for the names of cases
  * @setup: IORING_SETUP_* flags
  * @region: their buffers are in a region
- * @own: by a queue that has no requests
  */
 struct way {
 	const char *name;
 	unsigned int setup;
-	bool region, own;
+	bool region;
 };
 
 static const struct way ways[] = {
-	{ "request", 0, false, false },
-	{ "polled request", IORING_SETUP_IOPOLL, false, false },
-	{ "region", 0, true, false },
-	{ "ring queue", IORING_SETUP_IOPOLL, true, true },
+	{ "plain", 0, false },
+	{ "polled plain", IORING_SETUP_IOPOLL, false },
+	{ "region", 0, true },
+	{ "polled region", IORING_SETUP_IOPOLL, true },
 };
 
 static struct nt_ns *ns;
@@ -166,7 +162,7 @@ static void again(const struct way *w, bool aborted)
 		  .flags = htole16(NT_AGAIN), .again_ms = FOR_EVER },
 		{ .rule.opcode = NVME_CMD_READ, .rule.delay_ms = FOR_EVER },
 	};
-	unsigned int n = w->own ? depth : REQUESTS, name, i;
+	unsigned int n = depth, name, i;
 	int res;
 
 	if (aborted) {
@@ -180,6 +176,7 @@ static void again(const struct way *w, bool aborted)
 	good(0, 1);
 
 	submit(w, 0, n, 0);
+	nt_log_room("invalid id");
 	nt_log_mark();
 	nt_raise(ns->ctrl.fd, NT_RAISE_AGAIN);
 	for (i = 0; !nt_log_has("invalid id"); i++) {
@@ -206,10 +203,7 @@ static void run_aborted(void *arg)
 	again(arg, true);
 }
 
-/*
- * Each completion is posted twice at once.  The driver does not expect that of
- * requests, whose generation changes when the next command is sent.
- */
+/* Each completion is posted twice at once. */
 static void run_twice(void *arg)
 {
 	const struct nt_fault twice = {
@@ -219,8 +213,6 @@ static void run_twice(void *arg)
 	const struct way *w = arg;
 	unsigned int i;
 
-	if (!w->own)
-		nt_skip("has requests");
 	start(w);
 	nt_faults(ns->ctrl.fd, &twice, 1);
 	for (i = 0; i < 32; i++) {
@@ -244,6 +236,7 @@ static void run_held(void *arg)
 
 	start(w);
 	nt_faults(ns->ctrl.fd, &hold, 1);
+	nt_log_room(" timeout, ");
 	nt_log_mark();
 	submit(w, 0, 1, TIMEOUT);
 	reap_good(0, 1);

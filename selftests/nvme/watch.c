@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "watch.h"
@@ -67,6 +68,45 @@ bool nt_log_has(const char *text)
 		if (strstr(record, text))
 			return true;
 	}
+}
+
+/*
+ * The driver says a thing ten times in 5 s at most.  Wait until it said @text so
+ * rarely that it says it again.
+ */
+void nt_log_room(const char *text)
+{
+	unsigned long long stamp;
+	char record[8192];
+	unsigned int n;
+	ssize_t len;
+	int fd;
+
+	do {
+		struct timespec now;
+
+		fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0)
+			nt_die("cannot open /dev/kmsg: %m");
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		for (n = 0;;) {
+			len = read(fd, record, sizeof(record) - 1);
+			if (len < 0 && errno == EPIPE)
+				continue;
+			if (len <= 0)
+				break;
+			record[len] = '\0';
+			/* level, number and time in us */
+			if (strstr(record, text) &&
+			    sscanf(record, "%*u,%*u,%llu", &stamp) == 1 &&
+			    stamp / 1000000 + 6 >=
+			    (unsigned long long)now.tv_sec)
+				n++;
+		}
+		close(fd);
+		if (n > 7)
+			usleep(100000);
+	} while (n > 7);
 }
 
 /* Pages that are pinned for DMA now. */

@@ -11,6 +11,7 @@
 void nt_log_mark(void);
 void nt_log_quiet(void);
 bool nt_log_has(const char *text);
+void nt_log_room(const char *text);
 unsigned long nt_pins(void);
 void nt_pins_mark(void);
 void nt_pins_back(void);
