@@ -46,7 +46,7 @@
 static const struct path {
 	const char *name;
 	__u32 cmd_op;			/* 0 unless an NVMe command in a ring */
-	bool block, fixed, vec, premap;
+	bool block, fixed, vec, premap, array;
 } paths[] = {
 	{ .name = "nop" },
 	{ .name = "read", .block = true },
@@ -59,6 +59,8 @@ static const struct path {
 	{ .name = "premap", .cmd_op = NVME_NG_URING_CMD_IO, .premap = true },
 	{ .name = "premap-vec", .cmd_op = NVME_NG_URING_CMD_IO_VEC,
 	  .vec = true, .premap = true },
+	{ .name = "array", .cmd_op = NVME_NG_URING_CMD_ARRAY, .premap = true,
+	  .array = true },
 	{ .name = "ioctl" },
 	{ .name = "vfio" },
 };
@@ -84,12 +86,16 @@ static struct device {
 		struct iovec *iov;
 		struct nvme_ng_segment *segs;
 	};
+	/* for arrays: where they end, and the commands of one */
+	struct nvme_ng_ring_head *results;
+	struct nvme_ng_array_cmd *cmds;
+	__u32 ring;
 } devices[MAX_DEVICES];
 static unsigned int nr_devices;
 
 static struct io_uring ring;
 static struct vfio_queue queue;
-static unsigned int blocks, lba_mask;
+static unsigned int blocks, lba_mask, ring_entries;
 static __u64 seed = 88172645463325252ULL;
 static int expect;
 static char *buf;
@@ -181,6 +187,15 @@ static void prepare_sqe(unsigned int at)
 	}
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->cmd_op = path->cmd_op;
+	if (path->array) {
+		*(struct nvme_ng_uring_array *)cmd =
+			(struct nvme_ng_uring_array) {
+				.addr = (uintptr_t)device->cmds,
+				.cmd_size = sizeof(*device->cmds),
+				.ring = device->ring,
+			};
+		return;
+	}
 	if (path->fixed)
 		sqe->uring_cmd_flags = IORING_URING_CMD_FIXED;
 	cmd->opcode = 2;
@@ -299,6 +314,84 @@ static __always_inline void run_ring(bool nop, bool block, bool fixed)
 			wait = flying < opt.batch ? flying : opt.batch;
 		enter(n, wait);
 		flying -= reap(nop || block ? 16 : 32);
+	}
+}
+
+static __always_inline void fill_array(struct device *device, unsigned int n)
+{
+	const unsigned int span = lba_mask, len = blocks;
+	unsigned int *free_slot = free_slots + nr_free;
+	unsigned int tail = *ring.sq.ktail;
+	struct nvme_ng_array_cmd *cmd = device->cmds;
+	const __u64 step = stride;
+	struct io_uring_sqe *sqe;
+	__u64 state = seed, lba, slot;
+
+	sqe = (void *)((char *)ring.sq.sqes +
+		       (tail & ring.sq.ring_mask) * 128);
+	((struct nvme_ng_uring_array *)sqe->cmd)->nr = n;
+	sqe->user_data = n;
+	nr_free -= n;
+	for (; n; n--, cmd++) {
+		slot = *--free_slot;
+		lba = next_lba(&state, span, len);
+		cmd->tag = slot;
+		cmd->cmd.addr = slot * step;
+		cmd->cmd.cdw10 = lba;
+		cmd->cmd.cdw11 = lba >> 32;
+	}
+	seed = state;
+	io_uring_smp_store_release(ring.sq.ktail, tail + 1);
+}
+
+static __always_inline unsigned int reap_results(struct device *device)
+{
+	const struct nvme_ng_ring_entry *e =
+		(void *)(device->results + 1);
+	unsigned int tail = io_uring_smp_load_acquire(&device->results->tail);
+	unsigned int head = device->results->head, n = tail - head;
+	unsigned int *free_slot = free_slots + nr_free;
+	const unsigned int mask = ring_entries - 1;
+
+	nr_free += n;
+	for (; head != tail; head++) {
+		if (e[head & mask].status)
+			die(EIO, "status %d", e[head & mask].status);
+		*free_slot++ = e[head & mask].tag;
+	}
+	io_uring_smp_store_release(&device->results->head, head);
+	return n;
+}
+
+static void run_array(void)
+{
+	unsigned int left = opt.count, flying = 0, at = 0, head, n, wait, i;
+	const struct io_uring_cqe *cqe;
+
+	while (left || flying) {
+		n = opt.depth - flying;
+		if (n > opt.batch)
+			n = opt.batch;
+		if (n > left)
+			n = left;
+		if (n)
+			fill_array(&devices[*ring.sq.ktail % nr_devices], n);
+		flying += n;
+		left -= n;
+		wait = flying == opt.depth || !left;
+		enter(!!n, wait);
+		head = *ring.cq.khead;
+		at = io_uring_smp_load_acquire(ring.cq.ktail);
+		for (; head != at; head++) {
+			cqe = (void *)((char *)ring.cq.cqes +
+				       (head & ring.cq.ring_mask) * 32);
+			if (cqe->res != (int)cqe->user_data)
+				die(cqe->res < 0 ? -cqe->res : EIO,
+				    "%d of an array", cqe->res);
+		}
+		io_uring_smp_store_release(ring.cq.khead, head);
+		for (i = 0; i < nr_devices; i++)
+			flying -= reap_results(&devices[i]);
 	}
 }
 
@@ -421,6 +514,8 @@ static void run(void)
 {
 	if (opt.path == IOCTL)
 		run_ioctl();
+	else if (opt.path->array)
+		run_array();
 	else if (opt.path == VFIO)
 		run_vfio();
 	else if (opt.path == NOP)
@@ -514,6 +609,34 @@ static void map_region(struct device *device)
 	device->region = map.region;
 }
 
+static void make_array(struct device *device)
+{
+	struct nvme_ng_ring r = {
+		.size = sizeof(r), .entry_size = sizeof(struct nvme_ng_ring_entry),
+	};
+	unsigned int i;
+
+	for (ring_entries = 2; ring_entries < opt.depth; ring_entries *= 2)
+		;
+	r.entries = ring_entries;
+	device->results = memory(sizeof(*device->results) +
+				 r.entries * (size_t)r.entry_size);
+	memset(device->results, 0, sizeof(*device->results));
+	r.addr = (uintptr_t)device->results;
+	if (ioctl(device->fd, NVME_NG_IOCTL_RING, &r))
+		die(errno, "%s: ring", device->name);
+	device->ring = r.ring;
+	device->cmds = calloc(opt.batch, sizeof(*device->cmds));
+	if (!device->cmds)
+		die(ENOMEM, "memory");
+	for (i = 0; i < opt.batch; i++)
+		device->cmds[i].cmd = (struct nvme_ng_uring_cmd) {
+			.opcode = 2, .nsid = device->nsid,
+			.cdw12 = blocks - 1, .data_len = opt.size,
+			.region = device->region,
+		};
+}
+
 static void make_vectors(struct device *device)
 {
 	unsigned int i, n = opt.depth * opt.segments;
@@ -544,6 +667,8 @@ static void open_device(struct device *device)
 		map_region(device);
 	if (opt.path->vec)
 		make_vectors(device);
+	if (opt.path->array)
+		make_array(device);
 }
 
 static void setup_ring(void)
@@ -673,8 +798,8 @@ static void usage(FILE *out)
 	      "for each read: all, outside and inside of system calls.\n"
 	      "  --path P        read, read-fixed (DEVICE is a block device); plain\n"
 	      "                  (default), fixed, vec, vec-fixed, ioctl; premap,\n"
-	      "                  premap-vec (our driver); nop (any file); vfio (DEVICE\n"
-	      "                  is the PCI address of one that vfio-pci has)\n"
+	      "                  premap-vec, array (our driver); nop (any file); vfio\n"
+	      "                  (DEVICE is the PCI address of one that vfio-pci has)\n"
 	      "  --poll          poll for completions, else interrupts\n"
 	      "  --sqpoll        a kernel thread submits\n"
 	      "  --unregistered  files are not registered with the ring\n"

@@ -58,6 +58,7 @@ enum {
  * @lane: from where it came
  * @deadline: jiffies at which it is aborted
  * @timeout: jiffies from start to @deadline
+ * @tag: of a command of an array, as the program knows it
  * @cid: Command Identifier, whose lower bits are the index of the slot
  * @abort: NVME_NG_ABORT*; a command that was aborted gets as much time again.
  *	Written without the lock when Abort completes
@@ -67,6 +68,7 @@ struct nvme_ng_slot {
 	struct io_uring_cmd	*ioucmd;
 	struct nvme_ng_lane	*lane;
 	unsigned long		deadline;
+	u64			tag;
 	u32			timeout;
 	u16			cid;
 	u8			abort;
@@ -219,6 +221,29 @@ static bool nvme_ng_is_pending(const struct nvme_ng_queue *q,
 }
 
 /*
+ * The end of a command of an array; the queue's lock is held.  Return: whether
+ * it is the last one.  Then @pdu is that of a command in itself, which ends with
+ * how many there were.
+ */
+static __always_inline bool nvme_ng_end_of_array(struct nvme_ng_pdu *pdu,
+						 const struct nvme_ng_slot *slot,
+						 int *status, u64 *result)
+{
+	struct nvme_ng_results *r = pdu->results;
+
+	nvme_ng_post(r, slot->tag, *status, *result);
+	if (!--r->flying)
+		/* pairs with nvme_ng_claim_results() */
+		smp_store_release(&r->queue, NULL);
+	if (--pdu->left)
+		return false;
+	*status = pdu->taken;
+	*result = 0;
+	pdu->word = NVME_NG_REGION;
+	return true;
+}
+
+/*
  * The end of a command that has more to let go of than a slot; @q->lock is
  * held.  Those of @ring of which that sleeps are linked by &nvme_ng_pdu.q to
  * be ended without the lock.
@@ -262,6 +287,7 @@ static __always_inline unsigned int nvme_ng_reap(struct nvme_ng_queue *q,
 	while (n < NVME_NG_REAP && nvme_ng_is_pending(q, cqe)) {
 		struct io_uring_cmd *ioucmd;
 		struct nvme_ng_slot *slot;
+		struct nvme_ng_pdu *pdu;
 		u64 result, word;
 		u16 cid;
 		int status;
@@ -288,7 +314,13 @@ static __always_inline unsigned int nvme_ng_reap(struct nvme_ng_queue *q,
 			continue;
 		}
 		nvme_ng_end_slot(q, slot, cid);
-		word = nvme_ng_pdu(ioucmd)->word;
+		pdu = nvme_ng_pdu(ioucmd);
+		word = pdu->word;
+		if (word != NVME_NG_REGION && nvme_ng_is_array(pdu)) {
+			if (!nvme_ng_end_of_array(pdu, slot, &status, &result))
+				continue;
+			word = NVME_NG_REGION;
+		}
 		if (!ring || unlikely(nvme_ng_ring(ioucmd) != ring) ||
 		    (word != NVME_NG_REGION && word != nvme_ng_kept_fixed())) {
 			nvme_ng_end_slowly(q, ioucmd, status, result, ring,
@@ -296,7 +328,7 @@ static __always_inline unsigned int nvme_ng_reap(struct nvme_ng_queue *q,
 			continue;
 		}
 		if (word != NVME_NG_REGION)
-			nvme_ng_put_mapping(nvme_ng_pdu(ioucmd)->mapping);
+			nvme_ng_put_mapping(pdu->mapping);
 		nvme_ng_uring_done(ioucmd, status, result, 0);
 	}
 	if (n)
@@ -429,25 +461,36 @@ void nvme_ng_release_queues(struct nvme_ng_path *path)
 			nvme_ng_release_queue(path->lane[i].queue);
 }
 
+/* Two dwords of a command at once, which are at a multiple of 8 bytes. */
+static __always_inline void nvme_ng_copy_two(__le32 *to, const __u32 *from)
+{
+	u64 two = READ_ONCE(*(const u64 *)from);
+
+	if (IS_ENABLED(CONFIG_CPU_BIG_ENDIAN))
+		two = two >> 32 | two << 32;
+	*(__le64 *)to = cpu_to_le64(two);
+}
+
 /*
  * All of a command but data, metadata and its identifier.  The program may
  * change the entry at any time: each field is read once.
  */
-static bool nvme_ng_copy_command(struct nvme_command *cmd,
-				 const struct nvme_ng_uring_cmd *sqe, u32 nsid)
+static __always_inline bool
+nvme_ng_copy_command(struct nvme_command *cmd,
+		     const struct nvme_ng_uring_cmd *sqe, u32 nsid)
 {
+	BUILD_BUG_ON(offsetof(struct nvme_ng_uring_cmd, cdw2) % 8 ||
+		     offsetof(struct nvme_ng_uring_cmd, cdw10) % 8 ||
+		     offsetof(struct nvme_common_command, cdw2) % 8 ||
+		     offsetof(struct nvme_common_command, cdw10) % 8);
 	if (READ_ONCE(sqe->flags) || READ_ONCE(sqe->rsvd1) ||
 	    READ_ONCE(sqe->rsvd2) || READ_ONCE(sqe->nsid) != nsid)
 		return false;
 	cmd->common.nsid = cpu_to_le32(nsid);
-	cmd->common.cdw2[0] = cpu_to_le32(READ_ONCE(sqe->cdw2));
-	cmd->common.cdw2[1] = cpu_to_le32(READ_ONCE(sqe->cdw3));
-	cmd->common.cdw10 = cpu_to_le32(READ_ONCE(sqe->cdw10));
-	cmd->common.cdw11 = cpu_to_le32(READ_ONCE(sqe->cdw11));
-	cmd->common.cdw12 = cpu_to_le32(READ_ONCE(sqe->cdw12));
-	cmd->common.cdw13 = cpu_to_le32(READ_ONCE(sqe->cdw13));
-	cmd->common.cdw14 = cpu_to_le32(READ_ONCE(sqe->cdw14));
-	cmd->common.cdw15 = cpu_to_le32(READ_ONCE(sqe->cdw15));
+	nvme_ng_copy_two(cmd->common.cdw2, &sqe->cdw2);
+	nvme_ng_copy_two(&cmd->common.cdw10, &sqe->cdw10);
+	nvme_ng_copy_two(&cmd->common.cdw12, &sqe->cdw12);
+	nvme_ng_copy_two(&cmd->common.cdw14, &sqe->cdw14);
 	return true;
 }
 
@@ -475,7 +518,7 @@ static __always_inline int nvme_ng_prepare(struct nvme_ng_open *open,
 #endif
 	if (unlikely(!valid))
 		return -EINVAL;
-	return nvme_ng_use_regions(open, path, sqe, cmd);
+	return nvme_ng_use_regions(open, path, sqe, cmd, NULL);
 }
 
 /* The first command of a lane; the queue's lock is held. */
@@ -520,11 +563,9 @@ static __always_inline bool nvme_ng_may_issue(struct nvme_ng_queue *q,
 		!percpu_ref_is_dying(&rq->q_usage_counter);
 }
 
-/* The command at the tail is complete. */
+/* Tell the controller what is at the tail, now or with the task's plug. */
 static __always_inline void nvme_ng_submit(struct nvme_ng_queue *q)
 {
-	if (++q->sq_tail == q->depth)
-		q->sq_tail = 0;
 	/* another task's plug is not waited for */
 	if (likely(q->plugged == current))
 		return;
@@ -544,13 +585,11 @@ static noinline void nvme_ng_start_tick(struct nvme_ng_queue *q)
 }
 
 /* The command at the tail is made but for its identifier; @q->lock is held. */
-static __always_inline void nvme_ng_take_off(struct nvme_ng_queue *q,
-					     struct nvme_ng_lane *lane,
-					     struct io_uring_cmd *ioucmd,
-					     struct nvme_command *cmd,
-					     unsigned int timeout)
+static __always_inline struct nvme_ng_slot *
+nvme_ng_take_slot(struct nvme_ng_queue *q, struct nvme_ng_lane *lane,
+		  struct io_uring_cmd *ioucmd, struct nvme_command *cmd,
+		  unsigned int timeout)
 {
-	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
 	u32 mask = q->cid_mask;
 	u16 cid = q->free[q->free_head++ & mask];
 	struct nvme_ng_slot *slot = &q->slots[cid & mask];
@@ -563,6 +602,15 @@ static __always_inline void nvme_ng_take_off(struct nvme_ng_queue *q,
 	slot->cid = cid;
 	slot->abort = NVME_NG_NO_ABORT;
 	lane->flying++;
+	if (++q->sq_tail == q->depth)
+		q->sq_tail = 0;
+	return slot;
+}
+
+/* What it takes beyond a slot, once for all that are sent together. */
+static __always_inline void nvme_ng_take_off(struct nvme_ng_queue *q,
+					     struct nvme_ng_pdu *pdu)
+{
 	pdu->lean = q;
 	pdu->q = NULL;
 	nvme_ng_submit(q);
@@ -619,7 +667,8 @@ int nvme_ng_lean_send(struct nvme_ng_lane *lane, struct io_uring_cmd *ioucmd,
 	if (likely(nvme_ng_may_issue(q, open, lane, lane->path->ns->queue))) {
 		at = &q->sqes[q->sq_tail];
 		*at = *cmd;
-		nvme_ng_take_off(q, lane, ioucmd, at, timeout);
+		nvme_ng_take_slot(q, lane, ioucmd, at, timeout);
+		nvme_ng_take_off(q, nvme_ng_pdu(ioucmd));
 		ret = -EIOCBQUEUED;
 	}
 	spin_unlock_irq(&q->lock);
@@ -686,7 +735,8 @@ static __always_inline int nvme_ng_lean_issue_any(struct nvme_ns *ns,
 		goto out_exit;
 
 	nvme_ng_pdu(ioucmd)->word = NVME_NG_REGION;
-	nvme_ng_take_off(q, lane, ioucmd, cmd, timeout);
+	nvme_ng_take_slot(q, lane, ioucmd, cmd, timeout);
+	nvme_ng_take_off(q, nvme_ng_pdu(ioucmd));
 	spin_unlock_irq(&q->lock);
 	return -EIOCBQUEUED;
 
@@ -997,7 +1047,8 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	}
 	if (f.pinned || !all)
 		nvme_ng_note_dir(ioucmd, dir);
-	nvme_ng_take_off(q, lane, ioucmd, cmd, ns->queue->rq_timeout);
+	nvme_ng_take_slot(q, lane, ioucmd, cmd, ns->queue->rq_timeout);
+	nvme_ng_take_off(q, pdu);
 	spin_unlock_irq(&q->lock);
 	return -EIOCBQUEUED;
 
@@ -1014,6 +1065,256 @@ out_unlock:
 	if (f.pinned)
 		unpin_user_page(f.page);
 	return 1;
+}
+
+/* commands of an array that are copied before the queue's lock is taken */
+#define NVME_NG_CHUNK		16U
+
+/* commands of an array */
+#define NVME_NG_MAX_ARRAY	4096U
+
+/**
+ * struct nvme_ng_array - commands that a program hands over at once
+ * @ioucmd: what stands for them
+ * @open: the file
+ * @lane: where they go
+ * @q: its queue
+ * @results: where their ends are posted
+ * @timeout: the default, jiffies
+ * @taken: how many were sent, or refused
+ */
+struct nvme_ng_array {
+	struct io_uring_cmd	*ioucmd;
+	struct nvme_ng_open	*open;
+	struct nvme_ng_lane	*lane;
+	struct nvme_ng_queue	*q;
+	struct nvme_ng_results	*results;
+	unsigned int		timeout;
+	unsigned int		taken;
+};
+
+/* Those with commands in flight elsewhere are not for @q, whose lock is held. */
+static bool nvme_ng_claim_results(struct nvme_ng_results *r,
+				  struct nvme_ng_queue *q)
+{
+	struct nvme_ng_queue *old = READ_ONCE(r->queue);
+
+	/* pairs with the releases of @queue */
+	return old == q || (!old && !cmpxchg_acquire(&r->queue, NULL, q));
+}
+
+/* A command that not everybody may send, or that is not sent this way. */
+static noinline int nvme_ng_refuse_opcode(const struct nvme_ng_array *a,
+					  const struct nvme_ng_uring_cmd *sqe)
+{
+	struct nvme_ns *ns = a->lane->path->ns;
+	struct nvme_command cmd = { .common.opcode = sqe->opcode };
+
+	if (!nvme_ng_copy_command(&cmd, sqe, ns->head->ns_id))
+		return -EINVAL;
+	return nvme_ng_allowed(ns->ctrl, ns, &cmd, a->open->write) ?
+		-EOPNOTSUPP : -EACCES;
+}
+
+/* Make a command of an array.  Return: 0 or why not; the queue's lock is held. */
+static __always_inline int nvme_ng_prepare_one(const struct nvme_ng_array *a,
+					       struct nvme_ng_open *open,
+					       struct nvme_ng_path *path,
+					       const struct nvme_ng_uring_cmd *sqe,
+					       struct nvme_command *cmd, u32 nsid,
+					       struct nvme_ng_seen *seen)
+{
+	u8 opcode = sqe->opcode;
+	int ret;
+
+	if (unlikely(opcode >= ARRAY_SIZE(path->op) ||
+		     !path->op[opcode % ARRAY_SIZE(path->op)]))
+		return nvme_ng_refuse_opcode(a, sqe);
+	cmd->common.opcode = opcode;
+	if (unlikely(!nvme_ng_copy_command(cmd, sqe, nsid)))
+		return -EINVAL;
+	ret = nvme_ng_use_regions(open, path, sqe, cmd, seen);
+	return likely(ret <= 0) ? ret : -EOPNOTSUPP;
+}
+
+/* No more are taken.  Return: whether none is in flight; @q->lock is held. */
+static bool nvme_ng_close_array(const struct nvme_ng_array *a)
+{
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(a->ioucmd);
+
+	pdu->taken = a->taken;
+	return !--pdu->left;
+}
+
+/* Send commands of an array, up to the first for which there is no room. */
+static int nvme_ng_issue_chunk(struct nvme_ng_array *a,
+			       const struct nvme_ng_array_cmd *e,
+			       unsigned int nr)
+{
+	const struct nvme_ng_array_cmd *end;
+	struct nvme_ng_results *r = a->results;
+	struct io_uring_cmd *ioucmd = a->ioucmd;
+	struct nvme_ng_open *open = a->open;
+	struct nvme_ng_lane *lane = a->lane;
+	struct nvme_ng_path *path = lane->path;
+	struct nvme_ng_seen seen = { };
+	struct nvme_ng_queue *q = a->q;
+	u32 nsid = path->ns->head->ns_id, room;
+	unsigned int timeout, sent = 0;
+	struct nvme_command *cmd;
+	int ret;
+
+	if (!nvme_ng_may_issue(q, open, lane, path->ns->queue))
+		return 0;
+	if (unlikely(!nvme_ng_claim_results(r, q))) {
+		ret = -EBUSY;
+		goto out;
+	}
+	/* more than there are entries if the program got it wrong */
+	room = r->mask + 1 - (r->tail + r->flying - READ_ONCE(r->head->head));
+	if (room > r->mask + 1)
+		room = 0;
+	room = min3(room, q->free_tail - q->free_head, q->share - lane->flying);
+	nr = min(nr, room);
+	for (end = e + nr; e < end; e++) {
+		cmd = &q->sqes[q->sq_tail];
+		ret = nvme_ng_prepare_one(a, open, path, &e->cmd, cmd, nsid,
+					  &seen);
+		if (unlikely(ret)) {
+			nvme_ng_post(r, e->tag, ret, 0);
+			continue;
+		}
+		timeout = likely(!e->cmd.timeout_ms) ? a->timeout :
+			nvme_ng_user_timeout(path->ns->queue,
+					     e->cmd.timeout_ms);
+		nvme_ng_take_slot(q, lane, ioucmd, cmd, timeout)->tag = e->tag;
+		sent++;
+	}
+	ret = nr;
+	if (sent) {
+		r->flying += sent;
+		nvme_ng_pdu(ioucmd)->left += sent;
+		nvme_ng_take_off(q, nvme_ng_pdu(ioucmd));
+	} else if (!r->flying) {
+		/* pairs with nvme_ng_claim_results() */
+		smp_store_release(&r->queue, NULL);
+	}
+out:
+	if (!lane->flying)
+		nvme_ng_exit_lane(lane);
+	return ret;
+}
+
+/*
+ * copy_from_user() takes an instruction for each byte on some processors, and
+ * more for a few.  Sleeps.
+ */
+static bool nvme_ng_copy_chunk(struct nvme_ng_array_cmd *to,
+			       const struct nvme_ng_array_cmd __user *from,
+			       unsigned int nr)
+{
+	const u64 __user *src = (const u64 __user *)from;
+	size_t len = nr * sizeof(*to);
+	u64 *dst = (u64 *)to, *end = dst + len / sizeof(u64);
+
+	if (!user_read_access_begin(from, len))
+		return false;
+	for (; dst < end; dst += 11, src += 11) {
+		unsafe_get_user(dst[0], &src[0], out);
+		unsafe_get_user(dst[1], &src[1], out);
+		unsafe_get_user(dst[2], &src[2], out);
+		unsafe_get_user(dst[3], &src[3], out);
+		unsafe_get_user(dst[4], &src[4], out);
+		unsafe_get_user(dst[5], &src[5], out);
+		unsafe_get_user(dst[6], &src[6], out);
+		unsafe_get_user(dst[7], &src[7], out);
+		unsafe_get_user(dst[8], &src[8], out);
+		unsafe_get_user(dst[9], &src[9], out);
+		unsafe_get_user(dst[10], &src[10], out);
+	}
+	user_read_access_end();
+	return true;
+out:
+	user_read_access_end();
+	return false;
+}
+
+/**
+ * nvme_ng_issue_array - NVME_NG_URING_CMD_ARRAY
+ * @ns: the namespace
+ * @ioucmd: the command
+ * @issue_flags: as io_uring gave them
+ *
+ * The queue's lock is not held while the array is read, and then all commands
+ * that were taken are known to the controller.  Sleeps.
+ *
+ * Return: -EIOCBQUEUED or a negative errno.
+ */
+int nvme_ng_issue_array(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+			unsigned int issue_flags)
+{
+	const struct nvme_ng_uring_array *sqe =
+		(const void *)nvme_ng_uring_sqe(ioucmd);
+	struct nvme_ng_array a = {
+		.ioucmd		= ioucmd,
+		.open		= nvme_ng_file_open(ioucmd->file),
+		.timeout	= ns->queue->rq_timeout,
+	};
+	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
+	struct nvme_ng_array_cmd chunk[NVME_NG_CHUNK];
+	struct nvme_ng_array_cmd __user *from;
+	u32 nr = READ_ONCE(sqe->nr), n;
+	bool ended = false;
+	unsigned int i;
+	u64 rsvd = 0;
+	int ret = 0;
+
+	BUILD_BUG_ON(sizeof(chunk[0]) != 88);
+	BUILD_BUG_ON(sizeof(*sqe) != sizeof(struct nvme_ng_uring_cmd));
+	for (i = 0; i < ARRAY_SIZE(sqe->rsvd); i++)
+		rsvd |= READ_ONCE(sqe->rsvd[i]);
+	if (rsvd || READ_ONCE(sqe->flags) || !nr || nr > NVME_NG_MAX_ARRAY ||
+	    READ_ONCE(sqe->cmd_size) != sizeof(chunk[0]) ||
+	    ioucmd->flags & IORING_URING_CMD_FIXED)
+		return -EINVAL;
+	from = u64_to_user_ptr(READ_ONCE(sqe->addr));
+	a.results = a.open ?
+		nvme_ng_find_results(a.open, READ_ONCE(sqe->ring)) : NULL;
+	if (!a.results)
+		return -ENOENT;
+	a.lane = nvme_ng_find_lane(ioucmd->file, ns,
+				   issue_flags & IO_URING_F_IOPOLL);
+	if (!a.lane)
+		return -EOPNOTSUPP;
+	a.q = a.lane->queue;
+	pdu->lean = a.q;
+	pdu->q = NULL;
+	pdu->results = a.results;
+	pdu->word = NVME_NG_REGION;
+	pdu->kept = true;
+	pdu->left = 1;
+
+	while (a.taken < nr && ret >= 0) {
+		n = min(nr - a.taken, NVME_NG_CHUNK);
+		if (!nvme_ng_copy_chunk(chunk, from + a.taken, n))
+			ret = -EFAULT;
+		spin_lock_irq(&a.q->lock);
+		if (ret >= 0)
+			ret = nvme_ng_issue_chunk(&a, chunk, n);
+		if (ret > 0)
+			a.taken += ret;
+		if (ret >= 0 && ret < n)
+			ret = -EAGAIN;
+		if (ret < 0 || a.taken == nr)
+			ended = nvme_ng_close_array(&a);
+		spin_unlock_irq(&a.q->lock);
+	}
+	/* from here on it may have ended elsewhere */
+	if (!ended)
+		return -EIOCBQUEUED;
+	/* returned, -EAGAIN would make io_uring try again, and again */
+	nvme_ng_uring_done(ioucmd, a.taken ?: ret, 0, issue_flags);
+	return -EIOCBQUEUED;
 }
 
 /* How many queues there are, and those of a path with its commands in flight. */
@@ -1458,11 +1759,17 @@ void nvme_ng_cancel_queue(struct nvme_ng_queue *q)
 	for (i = 0; i < q->nr_slots; i++) {
 		struct nvme_ng_slot *slot = &q->slots[i];
 		struct io_uring_cmd *ioucmd = slot->ioucmd;
+		int status = -EINTR;
+		u64 result = 0;
 
 		if (!ioucmd)
 			continue;
 		nvme_ng_end_slot(q, slot, slot->cid);
-		nvme_ng_end_slowly(q, ioucmd, -EINTR, 0, NULL, NULL);
+		if (!nvme_ng_is_array(nvme_ng_pdu(ioucmd)) ||
+		    nvme_ng_end_of_array(nvme_ng_pdu(ioucmd), slot, &status,
+					 &result))
+			nvme_ng_end_slowly(q, ioucmd, status, result, NULL,
+					   NULL);
 		if (++n % NVME_NG_REAP)
 			continue;
 		spin_unlock_irq(&q->lock);

@@ -242,10 +242,12 @@ void nvme_ng_free_lists(struct nvme_ng_list *list);
 static inline void nvme_ng_sgl_set(struct nvme_sgl_desc *d, dma_addr_t addr,
 				   u32 len, u8 type)
 {
+	__le64 *rest = (__le64 *)&d->length;
+
+	/* length, reserved and type at once */
+	BUILD_BUG_ON(offsetof(struct nvme_sgl_desc, length) != 8);
 	d->addr = cpu_to_le64(addr);
-	d->length = cpu_to_le32(len);
-	memset(d->rsvd, 0, sizeof(d->rsvd));
-	d->type = type << 4;
+	*rest = cpu_to_le64(len | (u64)type << 60);
 }
 
 bool nvme_ng_io_is_free(struct nvme_ctrl *ctrl, struct nvme_ns *ns, u8 opcode,

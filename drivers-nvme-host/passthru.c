@@ -692,7 +692,7 @@ static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_command *cmd,
 	rcu_read_lock();
 	pdu->data = NVME_NG_REGION;
 	pdu->epoch = nvme_ng_enter(args->open);
-	ret = nvme_ng_use_regions(args->open, args->path, args->regions, cmd);
+	ret = nvme_ng_use_regions(args->open, args->path, args->regions, cmd, NULL);
 	rcu_read_unlock();
 	if (ret)
 		nvme_ng_leave(pdu->epoch);
@@ -1185,6 +1185,8 @@ static int nvme_ng_uring_request(struct nvme_ns *ns,
 	case NVME_NG_URING_CMD_IO_VEC:
 		return nvme_ng_uring_issue(ns->ctrl, ns, ioucmd, issue_flags,
 					   true, true);
+	case NVME_NG_URING_CMD_ARRAY:
+		return nvme_ng_issue_array(ns, ioucmd, issue_flags);
 	default:
 		return -ENOTTY;
 	}
@@ -1434,10 +1436,13 @@ static long nvme_ng_ioctl(struct file *file, struct nvme_ns *ns,
 	if (cmd == NVME_NG_IOCTL_UNMAP)
 		return nvme_ng_ioctl_unmap(file, arg);
 	if (!nvme_ng_is_direct(ns->ctrl))
-		return cmd == NVME_NG_IOCTL_MAP ? -EOPNOTSUPP : -ENOIOCTLCMD;
+		return cmd == NVME_NG_IOCTL_MAP || cmd == NVME_NG_IOCTL_RING ?
+			-EOPNOTSUPP : -ENOIOCTLCMD;
 	switch (cmd) {
 	case NVME_NG_IOCTL_MAP:
 		return nvme_ng_ioctl_map(file, ns, arg);
+	case NVME_NG_IOCTL_RING:
+		return nvme_ng_ioctl_ring(file, ns, arg);
 	case NVME_IOCTL_IO_CMD:
 		return nvme_ng_ioctl_cmd(ns->ctrl, ns, arg, write);
 	case NVME_IOCTL_IO64_CMD:

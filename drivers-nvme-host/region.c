@@ -1313,6 +1313,7 @@ static void nvme_ng_free_open(struct nvme_ng_open *open)
 
 	if (IS_ENABLED(CONFIG_MMU_NOTIFIER))
 		nvme_ng_free_mappings(open);
+	nvme_ng_free_results(open);
 	table = rcu_dereference_protected(open->table, 1);
 	for (i = 0; table && i < table->nr; i++) {
 		struct nvme_ng_region *region =

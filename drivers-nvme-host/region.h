@@ -36,6 +36,7 @@ struct mm_struct;
 struct nvme_ng_attach;
 struct nvme_ng_mappings;
 struct nvme_ng_queue;
+struct nvme_ng_results;
 struct seq_file;
 struct user_struct;
 
@@ -253,6 +254,7 @@ struct nvme_ng_path {
  * @regions: how many there are, with those that wait for a command to end
  * @paths: namespaces
  * @mappings: of memory that commands use again, or NULL; set once
+ * @results: completion rings by their handle less 1, or NULL; set once
  * @write: the node is open for writing
  */
 struct nvme_ng_open {
@@ -266,6 +268,7 @@ struct nvme_ng_open {
 	atomic_t			regions;
 	struct nvme_ng_path __rcu	*paths;
 	struct nvme_ng_mappings		*mappings;
+	struct nvme_ng_results		**results;
 	bool				write;
 };
 
@@ -413,19 +416,26 @@ int nvme_ng_use_prps(struct nvme_ns *ns, const struct nvme_ng_view *view,
 		     u64 offset, u32 len, u32 meta_len,
 		     struct nvme_command *cmd);
 
+/* The region that the command before had, while RCU is held */
+struct nvme_ng_seen {
+	u32			handle;
+	struct nvme_ng_view	*view;
+};
+
 /*
  * Fill in the data and metadata pointers of a command.
  *
  * @open is the file, whose epoch the caller is in, @path where the command goes.
- * Each field of @sqe is read once.  RCU.
+ * Each field of @sqe is read once.  @seen is for commands of an array, or NULL.
+ * RCU.
  *
  * Return: 0; 1 if the data can only be described by a list, or only be
  * sent with privilege; -ENOENT, -EFAULT or -EINVAL, see <linux/nvme_ng.h>.
  */
-static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
-				      struct nvme_ng_path *path,
-				      const struct nvme_ng_uring_cmd *sqe,
-				      struct nvme_command *cmd)
+static __always_inline int
+nvme_ng_use_regions(struct nvme_ng_open *open, struct nvme_ng_path *path,
+		    const struct nvme_ng_uring_cmd *sqe,
+		    struct nvme_command *cmd, struct nvme_ng_seen *seen)
 {
 	u32 len = READ_ONCE(sqe->data_len);
 	u32 meta_len = READ_ONCE(sqe->metadata_len);
@@ -434,16 +444,23 @@ static inline int nvme_ng_use_regions(struct nvme_ng_open *open,
 	u64 offset = READ_ONCE(sqe->addr);
 	struct nvme_ns *ns = path->ns;
 	bool block;
+	u32 handle;
 	int ret;
 
 	cmd->common.metadata = 0;
 	if (likely(len)) {
 		if (len > nvme_ng_max(ns->ctrl))
 			return -EINVAL;
-		view = nvme_ng_find_view(open, path->device,
-					 READ_ONCE(sqe->region));
-		if (unlikely(!view))
-			return -ENOENT;
+		handle = READ_ONCE(sqe->region);
+		if (seen && likely(handle == seen->handle)) {
+			view = seen->view;
+		} else {
+			view = nvme_ng_find_view(open, path->device, handle);
+			if (unlikely(!view))
+				return -ENOENT;
+			if (seen)
+				*seen = (struct nvme_ng_seen){ handle, view };
+		}
 		if (unlikely(!nvme_ng_in_view(view, offset, len, opcode)))
 			return -EFAULT;
 		ret = nvme_ng_span(view, offset, len, &cmd->common.dptr);
@@ -620,6 +637,70 @@ int nvme_ng_lean_poll(struct io_uring_cmd *ioucmd, unsigned int poll_flags);
 void nvme_ng_release_queues(struct nvme_ng_path *path);
 void nvme_ng_show_lanes(struct seq_file *m, struct nvme_ng_open *open);
 
+int nvme_ng_issue_array(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
+			unsigned int issue_flags);
+
+/* ring.c */
+/**
+ * struct nvme_ng_results - a completion ring of a program
+ * @head: its beginning, as the kernel sees it
+ * @entry: its entries
+ * @mask: number of entries less 1
+ * @tail: completions that were posted
+ * @flying: commands whose completions are to be posted
+ * @queue: where they are in flight, NULL if there is none: its lock protects
+ *	@tail and @flying
+ * @page: the pages
+ * @nr_pages: number of them
+ * @locked: who is charged for them
+ *
+ * Lives as long as the open file.  Nothing that the program writes is relied
+ * on but by itself.
+ */
+struct nvme_ng_results {
+	struct nvme_ng_ring_head	*head;
+	struct nvme_ng_ring_entry	*entry;
+	u32				mask;
+	u32				tail;
+	u32				flying;
+	struct nvme_ng_queue		*queue;
+	struct page			**page;
+	unsigned int			nr_pages;
+	struct nvme_ng_locked		locked;
+};
+
+#define NVME_NG_MAX_RINGS	64U
+
+/* The completion ring of a handle, or NULL. */
+static inline struct nvme_ng_results *
+nvme_ng_find_results(struct nvme_ng_open *open, u32 handle)
+{
+	/* both pair with nvme_ng_ioctl_ring() */
+	struct nvme_ng_results **all = smp_load_acquire(&open->results);
+
+	if (!all || handle - 1 >= NVME_NG_MAX_RINGS)
+		return NULL;
+	handle = array_index_nospec(handle - 1, NVME_NG_MAX_RINGS);
+	return smp_load_acquire(&all[handle]);
+}
+
+/* Post a completion; the lock of the queue is held. */
+static __always_inline void nvme_ng_post(struct nvme_ng_results *r, u64 tag,
+					 int status, u64 result)
+{
+	struct nvme_ng_ring_entry *e = &r->entry[r->tail & r->mask];
+
+	e->tag = tag;
+	e->result = result;
+	e->status = status;
+	/* the program sees the entry before it is counted */
+	smp_store_release(&r->head->tail, ++r->tail);
+}
+
+int nvme_ng_ioctl_ring(struct file *file, struct nvme_ns *ns,
+		       void __user *arg);
+void nvme_ng_free_results(struct nvme_ng_open *open);
+
 /* passthru.c */
 struct nvme_ng_cmd;
 
@@ -666,6 +747,7 @@ enum {
  * @mapping: in place of @dma if @kept
  * @epoch: that the command is in, until the request ends; NULL for data in a
  *	registered buffer that stays mapped
+ * @results: where the commands of an array are posted
  * @result: dwords 0 and 1 of the completion, from then on
  * @data: where the data is, one of the above
  * @kept: the data was mapped before, and stays so
@@ -674,6 +756,8 @@ enum {
  *	NVME_NG_REGION, which is 0, or nvme_ng_kept_fixed() needs little to end
  * @value: bytes at @dma until the request ends, then the NVMe status or a
  *	negative errno
+ * @taken: commands of an array that are sent, or were refused
+ * @left: those that have not ended, and one while there are more to come
  *
  * A ring may poll while another one reaps its completion: @hctx tells, and
  * RCU keeps @q long enough to try for a reference.
@@ -692,6 +776,7 @@ struct nvme_ng_pdu {
 		dma_addr_t		dma;
 		struct nvme_ng_mapping	*mapping;
 		struct nvme_ng_epoch	*epoch;
+		struct nvme_ng_results	*results;
 		u64			result;
 	};
 	union {
@@ -700,6 +785,11 @@ struct nvme_ng_pdu {
 			u64	kept:1;
 			u64	pfn:40;
 			s64	value:21;
+		};
+		struct {
+			u64	:3;	/* @data and @kept */
+			u64	taken:29;
+			u32	left;
 		};
 		u64		word;
 	};
@@ -720,6 +810,12 @@ static inline struct nvme_ng_pdu *nvme_ng_pdu(struct io_uring_cmd *ioucmd)
 {
 	BUILD_BUG_ON(sizeof(struct nvme_ng_pdu) > sizeof(ioucmd->pdu));
 	return (struct nvme_ng_pdu *)&ioucmd->pdu;
+}
+
+/* Does it stand for an array of commands?  Their regions are not kept by it. */
+static inline bool nvme_ng_is_array(const struct nvme_ng_pdu *pdu)
+{
+	return pdu->kept && pdu->data == NVME_NG_REGION;
 }
 
 /* Let go of the page of a command that is described by its address only. */

@@ -217,4 +217,117 @@ struct nvme_ng_segment {
 #define NVME_NG_URING_CMD_IO		_IOWR('N', 0x90, struct nvme_ng_uring_cmd)
 #define NVME_NG_URING_CMD_IO_VEC	_IOWR('N', 0x91, struct nvme_ng_uring_cmd)
 
+/**
+ * struct nvme_ng_ring_head - the beginning of a completion ring
+ * @tail: completions that were posted, by the kernel only; an entry is complete
+ *	before it is counted
+ * @rsvd1: not used
+ * @head: completions that the program has taken, by the program only
+ * @rsvd2: not used
+ *
+ * The entries follow; completion N is entry N modulo their number.  Both
+ * counters start at 0 and wrap.
+ */
+struct nvme_ng_ring_head {
+	__u32	tail;
+	__u32	rsvd1[15];
+	__u32	head;
+	__u32	rsvd2[15];
+};
+
+/**
+ * struct nvme_ng_ring_entry - the end of a command of an array
+ * @tag: &struct nvme_ng_array_cmd.tag of the command
+ * @result: dwords 0 and 1 of the NVMe completion
+ * @status: NVMe status, 0 or a negative errno
+ * @rsvd: not written
+ */
+struct nvme_ng_ring_entry {
+	__u64	tag;
+	__u64	result;
+	__s32	status;
+	__u32	rsvd[3];
+};
+
+/**
+ * struct nvme_ng_ring - make a completion ring
+ * @size: in: bytes of this structure that the program knows, at least 32
+ * @flags: in: must be 0
+ * @addr: in: memory of the ring, at the beginning of a page: a struct
+ *	nvme_ng_ring_head and the entries; all zero
+ * @entries: in: number of entries, a power of two from 2 to 65536
+ * @entry_size: in: bytes of an entry, sizeof(struct nvme_ng_ring_entry)
+ * @ring: out: handle of the ring, never 0
+ * @rsvd: in: must be 0
+ */
+struct nvme_ng_ring {
+	__u32	size;
+	__u32	flags;
+	__u64	addr;
+	__u32	entries;
+	__u32	entry_size;
+	__u32	ring;
+	__u32	rsvd;
+};
+
+/**
+ * NVME_NG_IOCTL_RING - make memory of the program a completion ring
+ *
+ * The ring belongs to the open /dev/ngXnY, and ends with its last descriptor.
+ * Its pages are pinned, and charged as those of a region are.
+ *
+ * Returns 0, or -1 with errno EFAULT (the structure cannot be read or written,
+ * or the memory not written), EINVAL (a field that cannot be), ENOMEM (no
+ * memory, or beyond RLIMIT_MEMLOCK), EMFILE (64 rings), EOPNOTSUPP (not a PCIe
+ * controller), ENODEV, EAGAIN (a multipath node has no usable path) or EINTR.
+ */
+#define NVME_NG_IOCTL_RING	_IOWR('N', 0x63, struct nvme_ng_ring)
+
+/**
+ * struct nvme_ng_array_cmd - a command of an array
+ * @cmd: as of NVME_NG_URING_CMD_IO
+ * @tag: what the program knows it by, any value
+ */
+struct nvme_ng_array_cmd {
+	struct nvme_ng_uring_cmd	cmd;
+	__u64				tag;
+};
+
+/**
+ * struct nvme_ng_uring_array - commands in one entry of io_uring
+ * @addr: address of an array of struct nvme_ng_array_cmd
+ * @nr: number of its elements, from 1 to 4096
+ * @cmd_size: bytes of an element, sizeof(struct nvme_ng_array_cmd)
+ * @ring: handle from NVME_NG_IOCTL_RING
+ * @flags: must be 0
+ * @rsvd: must be 0
+ */
+struct nvme_ng_uring_array {
+	__u64	addr;
+	__u32	nr;
+	__u32	cmd_size;
+	__u32	ring;
+	__u32	flags;
+	__u64	rsvd[7];
+};
+
+/*
+ * Commands of an array are taken in order, and checked as single ones are.  One
+ * that is refused ends with its errno, and does not keep those after it from
+ * being taken.  EOPNOTSUPP stands for a command that has to be sent by itself:
+ * it has effects that others wait for, or data that takes a list.  Each that
+ * was taken ends once, by an entry of the completion ring that is posted when
+ * it completes.
+ *
+ * The entry of io_uring completes when all that were taken have ended, with
+ * their number, which is less than @nr if the queue or the completion ring was
+ * full, or the namespace was being frozen; or with a negative errno, and none
+ * was taken: EAGAIN (no room now; without commands in flight, a command that is
+ * sent by itself waits for what has to be waited for), EBUSY (the completion
+ * ring has commands in flight on another queue), ENOENT (no such ring), EFAULT
+ * (the array cannot be read), EINVAL (a field that cannot be) or EOPNOTSUPP
+ * (the controller has no queue for rings).
+ */
+#define NVME_NG_URING_CMD_ARRAY		_IOWR('N', 0x92, struct nvme_ng_uring_array)
+
 #endif /* _UAPI_LINUX_NVME_NG_H */

@@ -58,6 +58,7 @@ enum nt_form {
 	FORM_IO_VEC_FIXED,
 	FORM_REGION,
 	FORM_REGION_VEC,
+	FORM_ARRAY,
 	FORM_ADMIN,
 	FORM_ADMIN_FIXED,
 	FORM_ADMIN_VEC,
@@ -72,6 +73,7 @@ static const struct {
 	bool vec;
 	bool fixed;
 	bool region;
+	bool array;
 } forms[] = {
 	[FORM_IO] = { .name = "IO", .op = NVME_URING_CMD_IO },
 	[FORM_IO_FIXED] = {
@@ -91,6 +93,10 @@ static const struct {
 	[FORM_REGION_VEC] = {
 		.name = "NG IO_VEC", .op = NVME_NG_URING_CMD_IO_VEC,
 		.vec = true, .region = true,
+	},
+	[FORM_ARRAY] = {
+		.name = "NG ARRAY", .op = NVME_NG_URING_CMD_ARRAY,
+		.region = true, .array = true,
 	},
 	[FORM_ADMIN] = {
 		.name = "ADMIN", .op = NVME_URING_CMD_ADMIN,
@@ -165,7 +171,7 @@ static const struct {
 static const unsigned long other_ioctls[] = {
 	NVME_IOCTL_ID, NVME_IOCTL_SUBMIT_IO, SUBMIT_IO32, NVME_IOCTL_RESET,
 	NVME_IOCTL_SUBSYS_RESET, NVME_IOCTL_RESCAN, NVME_NG_IOCTL_LIMITS,
-	NVME_NG_IOCTL_MAP, NVME_NG_IOCTL_UNMAP,
+	NVME_NG_IOCTL_MAP, NVME_NG_IOCTL_UNMAP, NVME_NG_IOCTL_RING,
 };
 
 /* through a ring and by ioctl, for admin commands of two nodes */
@@ -197,6 +203,7 @@ struct job {
 	void *meta;
 	__u32 region;
 	__u32 meta_region;
+	struct nt_results results;
 	unsigned int sent;
 	unsigned int wrong;
 };
@@ -329,12 +336,48 @@ static bool has_turn(const struct job *j, const struct nvme_uring_cmd *cmd)
 			j->form;
 }
 
+/* An array of each command, as the entry has it so far. */
+static void make_array(struct job *j, struct io_uring_sqe *sqe,
+		       struct nvme_ng_array_cmd *cmd)
+{
+	memcpy(&cmd->cmd, sqe->cmd, sizeof(cmd->cmd));
+	cmd->tag = sqe->user_data;
+	memset(sqe->cmd, 0, sizeof(cmd->cmd));
+	*(struct nvme_ng_uring_array *)sqe->cmd = (struct nvme_ng_uring_array) {
+		.addr = (uintptr_t)cmd,
+		.nr = 1,
+		.cmd_size = sizeof(*cmd),
+		.ring = j->results.ring,
+	};
+}
+
+/*
+ * How the command of an array has ended, if that was taken.  One that waits for
+ * others goes by itself, which is said to who may send it only.
+ */
+static int array_status(struct job *j, __u64 tag, __u8 opcode, int res)
+{
+	static int status[65536];
+	__u64 other;
+	int ret;
+
+	if (res != 1)
+		return res < 0 ? res : -EIO;
+	while (nt_results_next(&j->results, &other, &ret))
+		status[other] = ret;
+	ret = status[tag];
+	status[tag] = -EIO;
+	return ret == -EOPNOTSUPP &&
+		find_rule(j, opcode, 0xff)->needs == ACCESS_CAP ? 0 : ret;
+}
+
 /* Up to BATCH commands at once in one form. */
 static void send_batch(struct job *j, enum nt_form form, enum way way,
 		       const struct nvme_uring_cmd *cmds, unsigned int n)
 {
 	struct nt_dev *dev = forms[form].queue == ACCESS_ADMIN ? &j->ctrl :
 								 &j->node;
+	static struct nvme_ng_array_cmd arrays[BATCH];
 	unsigned int i, name, first = rings[way].next;
 	struct io_uring_sqe *sqe;
 	int res;
@@ -354,6 +397,8 @@ static void send_batch(struct job *j, enum nt_form form, enum way way,
 		ng = (void *)sqe->cmd;
 		ng->region = forms[form].vec ? 0 : j->region;
 		ng->meta_region = cmd.metadata_len ? j->meta_region : 0;
+		if (forms[form].array)
+			make_array(j, sqe, &arrays[i]);
 	}
 	nt_ring_submit(&rings[way]);
 	while (n--) {
@@ -365,6 +410,8 @@ static void send_batch(struct job *j, enum nt_form form, enum way way,
 		if (forms[form].queue == ACCESS_ADMIN && res == -EOPNOTSUPP &&
 		    ways[way].setup & IORING_SETUP_IOPOLL)
 			continue;
+		if (forms[form].array)
+			res = array_status(j, name, cmds[i].opcode, res);
 		judge(j, forms[form].name, ways[way].name, cmds[i].opcode,
 		      cmds[i].cdw10, res < 0 ? res : res & NVME_SC_MASK);
 	}
@@ -655,6 +702,7 @@ static void prepare(struct job *j)
 		drop_cap_sys_admin();
 	nt_status(nt_map(j->node.fd, 0, j->data, NT_PAGE, &j->region), 0);
 	nt_status(nt_map(j->node.fd, 0, j->meta, NT_PAGE, &j->meta_region), 0);
+	nt_results_make(j->node.fd, 2 * BATCH, &j->results);
 	j->segment.region = j->region;
 	j->segment.len = NT_PAGE;
 	open_rings(j);

@@ -218,3 +218,62 @@ int nt_region_run(struct nt_ring *r, int fd, __u32 op,
 		nt_fail("completion of command %u, expected %u", name, sent);
 	return res < 0 ? res : res & NVME_SC_MASK;
 }
+
+/* Memory for a completion ring, which is not unmapped, and the ring. */
+int nt_results_try(int fd, unsigned int entries, struct nt_results *results)
+{
+	size_t len = sizeof(*results->head) + entries * sizeof(*results->entry);
+	struct nvme_ng_ring ring = {
+		.size = sizeof(ring),
+		.entries = entries,
+		.entry_size = sizeof(*results->entry),
+	};
+
+	results->head = map_anonymous(len, MAP_PRIVATE);
+	results->entry = (void *)(results->head + 1);
+	results->entries = entries;
+	ring.addr = (uintptr_t)results->head;
+	if (ioctl(fd, NVME_NG_IOCTL_RING, &ring)) {
+		munmap(results->head, len);
+		return -errno;
+	}
+	results->ring = ring.ring;
+	return 0;
+}
+
+void nt_results_make(int fd, unsigned int entries, struct nt_results *results)
+{
+	nt_status(nt_results_try(fd, entries, results), 0);
+}
+
+/* The next command that has ended; false if there is none. */
+bool nt_results_next(struct nt_results *results, __u64 *tag, int *status)
+{
+	__u32 at = results->head->head;
+
+	if (at == __atomic_load_n(&results->head->tail, __ATOMIC_ACQUIRE))
+		return false;
+	*tag = results->entry[at % results->entries].tag;
+	*status = results->entry[at % results->entries].status;
+	if (*status > 0)
+		*status &= NVME_SC_MASK;
+	__atomic_store_n(&results->head->head, at + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+/* Put an array of commands into the ring. */
+struct io_uring_sqe *nt_array_put(struct nt_ring *r, int fd,
+				  const struct nvme_ng_array_cmd *cmds,
+				  unsigned int nr, __u32 ring)
+{
+	const struct nvme_uring_cmd none = { };
+	struct io_uring_sqe *sqe = nt_ring_put(r, fd, NVME_NG_URING_CMD_ARRAY,
+					       NT_UNREGISTERED, &none);
+	struct nvme_ng_uring_array *array = (void *)sqe->cmd;
+
+	array->addr = (uintptr_t)cmds;
+	array->nr = nr;
+	array->cmd_size = sizeof(*cmds);
+	array->ring = ring;
+	return sqe;
+}
