@@ -58,7 +58,7 @@
  */
 #define nvme_ng_poll_inline(ioucmd, sleeps)	(!(sleeps))
 #define nvme_ng_poll_flags			IO_URING_F_UNLOCKED
-#define nvme_ng_ring(ioucmd)		(cmd_to_io_kiocb(ioucmd)->ctx)
+#define nvme_ng_uring_ctx(ioucmd)		(cmd_to_io_kiocb(ioucmd)->ctx)
 #define nvme_ng_is_polled(ioucmd) \
 	(cmd_to_io_kiocb(ioucmd)->ctx->flags & IORING_SETUP_IOPOLL)
 #define NVME_NG_OVERLAP			0
@@ -85,7 +85,7 @@
 	((void)(sleeps), \
 	 iob && iob->poll_ctx == io_uring_cmd_ctx_handle(ioucmd))
 #define nvme_ng_poll_flags		0
-#define nvme_ng_ring			io_uring_cmd_ctx_handle
+#define nvme_ng_uring_ctx			io_uring_cmd_ctx_handle
 #define nvme_ng_is_polled(ioucmd) \
 	(cmd_to_io_kiocb(ioucmd)->flags & REQ_F_IOPOLL)
 /* programs read into the same memory many times, which is not a driver's leak */

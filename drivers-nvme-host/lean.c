@@ -261,7 +261,7 @@ static noinline void nvme_ng_end_slowly(struct nvme_ng_queue *q,
 	} else {
 		nvme_ng_end_data(ioucmd, q->device->ctrl->dev, status, result);
 	}
-	if (!ring || nvme_ng_ring(ioucmd) != ring) {
+	if (!ring || nvme_ng_uring_ctx(ioucmd) != ring) {
 		/* its ring must not wait for it any more */
 		WRITE_ONCE(pdu->lean, NULL);
 		nvme_ng_end_elsewhere(ioucmd);
@@ -321,7 +321,7 @@ static __always_inline unsigned int nvme_ng_reap(struct nvme_ng_queue *q,
 				continue;
 			word = NVME_NG_REGION;
 		}
-		if (!ring || unlikely(nvme_ng_ring(ioucmd) != ring) ||
+		if (!ring || unlikely(nvme_ng_uring_ctx(ioucmd) != ring) ||
 		    (word != NVME_NG_REGION && word != nvme_ng_kept_fixed())) {
 			nvme_ng_end_slowly(q, ioucmd, status, result, ring,
 					   ended);
@@ -1007,9 +1007,11 @@ int nvme_ng_lean_issue_piece(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 		     nvme_ng_uring_compat(ioucmd, issue_flags)))
 		return 1;
 	/* nor who finds no slot; what is registered is pinned by io_uring */
-	if (!(ioucmd->flags & IORING_URING_CMD_FIXED) &&
-	    unlikely(!data_race(nvme_ng_has_slot(q, lane))))
-		return 1;
+	if (!(ioucmd->flags & IORING_URING_CMD_FIXED)) {
+		/* a guess, without the lock: it is looked at again below */
+		if (unlikely(!data_race(nvme_ng_has_slot(q, lane))))
+			return 1;
+	}
 	dir = nvme_ng_opcode_dir(opcode);
 	if (nvme_ng_find_data(&f, ns, ioucmd, sqe, dir, issue_flags))
 		return 1;
@@ -1376,7 +1378,7 @@ void nvme_ng_show_lanes(struct seq_file *m, struct nvme_ng_open *open)
 int nvme_ng_lean_poll(struct io_uring_cmd *ioucmd, unsigned int poll_flags)
 {
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
-	const void *ring = nvme_ng_ring(ioucmd);
+	const void *ring = nvme_ng_uring_ctx(ioucmd);
 	struct io_uring_cmd *ended = NULL;
 	unsigned long until = jiffies + 1;
 	struct nvme_ng_queue *q;

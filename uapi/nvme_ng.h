@@ -217,6 +217,8 @@ struct nvme_ng_segment {
 #define NVME_NG_URING_CMD_IO		_IOWR('N', 0x90, struct nvme_ng_uring_cmd)
 #define NVME_NG_URING_CMD_IO_VEC	_IOWR('N', 0x91, struct nvme_ng_uring_cmd)
 
+/* Many commands by one entry of io_uring */
+
 /**
  * struct nvme_ng_ring_head - the beginning of a completion ring
  * @tail: completions that were posted, by the kernel only; an entry is complete

@@ -494,8 +494,14 @@ static void start(struct load *l, const struct ending *e, unsigned int round)
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (l->mem == MAP_FAILED)
 		nt_die("no memory");
-	l->fd = open(is_admin(form) ? x.ctrl.path : x.dev.path,
-		     O_RDWR | O_CLOEXEC);
+	/* that of a controller cannot be opened while it is being reset */
+	for (i = 0; i < 6000; i++) {
+		l->fd = open(is_admin(form) ? x.ctrl.path : x.dev.path,
+			     O_RDWR | O_CLOEXEC);
+		if (l->fd >= 0 || errno != EAGAIN)
+			break;
+		usleep(10000);
+	}
 	if (l->fd < 0)
 		nt_fail("cannot open the node: %m");
 	nt_ring_open(&l->ring, 2 * DEPTH, form->setup);
