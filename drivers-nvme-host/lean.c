@@ -607,7 +607,7 @@ nvme_ng_take_slot(struct nvme_ng_queue *q, struct nvme_ng_lane *lane,
 	return slot;
 }
 
-/* What it takes beyond a slot, once for all that are sent together. */
+/* What it takes beyond a slot. */
 static __always_inline void nvme_ng_take_off(struct nvme_ng_queue *q,
 					     struct nvme_ng_pdu *pdu)
 {
@@ -720,7 +720,8 @@ static __always_inline int nvme_ng_lean_issue_any(struct nvme_ns *ns,
 		return 1;
 	timeout_ms = READ_ONCE(sqe->timeout_ms);
 	timeout = likely(!timeout_ms) ? ns->queue->rq_timeout :
-		  nvme_ng_user_timeout(ns->queue, timeout_ms);
+		  nvme_ng_user_timeout(ns->queue, timeout_ms,
+				       capable(CAP_SYS_ADMIN));
 
 	spin_lock_irq(&q->lock);
 	ret = 1;
@@ -835,7 +836,7 @@ int nvme_ng_lean_issue_vec(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	struct nvme_ng_path *path;
 	struct nvme_ng_lane *lane;
 	struct nvme_ng_queue *q;
-	struct nvme_ng_few few;
+	struct nvme_ng_few few __uninitialized;
 
 	path = open ? nvme_ng_find_path(open, ns) : NULL;
 	few.nr = READ_ONCE(sqe->data_len);
@@ -1070,10 +1071,10 @@ out_unlock:
 }
 
 /* commands of an array that are copied before the queue's lock is taken */
-#define NVME_NG_CHUNK		16U
+#define NVME_NG_CHUNK		(IS_ENABLED(CONFIG_64BIT) ? 16 : 8)
 
 /* commands of an array */
-#define NVME_NG_MAX_ARRAY	4096U
+#define NVME_NG_MAX_ARRAY	4096
 
 /**
  * struct nvme_ng_array - commands that a program hands over at once
@@ -1084,6 +1085,9 @@ out_unlock:
  * @results: where their ends are posted
  * @timeout: the default, jiffies
  * @taken: how many were sent, or refused
+ * @asks: @admin must be known for the next one
+ * @asked: it is
+ * @admin: the program has CAP_SYS_ADMIN
  */
 struct nvme_ng_array {
 	struct io_uring_cmd	*ioucmd;
@@ -1092,7 +1096,10 @@ struct nvme_ng_array {
 	struct nvme_ng_queue	*q;
 	struct nvme_ng_results	*results;
 	unsigned int		timeout;
-	unsigned int		taken;
+	int			taken;
+	bool			asks;
+	bool			asked;
+	bool			admin;
 };
 
 /* Those with commands in flight elsewhere are not for @q, whose lock is held. */
@@ -1110,12 +1117,23 @@ static noinline int nvme_ng_refuse_opcode(const struct nvme_ng_array *a,
 					  const struct nvme_ng_uring_cmd *sqe)
 {
 	struct nvme_ns *ns = a->lane->path->ns;
-	struct nvme_command cmd = { .common.opcode = sqe->opcode };
+	struct nvme_command cmd;
 
 	if (!nvme_ng_copy_command(&cmd, sqe, ns->head->ns_id))
 		return -EINVAL;
-	return nvme_ng_allowed(ns->ctrl, ns, &cmd, a->open->write) ?
+	return a->admin || nvme_ng_io_is_free(ns->ctrl, ns, sqe->opcode,
+					      a->open->write) ?
 		-EOPNOTSUPP : -EACCES;
+}
+
+/* Does it depend on CAP_SYS_ADMIN what becomes of a command? */
+static __always_inline bool nvme_ng_is_special(const struct nvme_ng_path *path,
+					       const struct nvme_ng_uring_cmd *sqe)
+{
+	u8 opcode = sqe->opcode;
+
+	return unlikely(sqe->timeout_ms || opcode >= ARRAY_SIZE(path->op) ||
+			!path->op[opcode % ARRAY_SIZE(path->op)]);
 }
 
 /* Make a command of an array.  Return: 0 or why not; the queue's lock is held. */
@@ -1153,7 +1171,7 @@ static int nvme_ng_issue_chunk(struct nvme_ng_array *a,
 			       const struct nvme_ng_array_cmd *e,
 			       unsigned int nr)
 {
-	const struct nvme_ng_array_cmd *end;
+	const struct nvme_ng_array_cmd *begin, *end;
 	struct nvme_ng_results *r = a->results;
 	struct io_uring_cmd *ioucmd = a->ioucmd;
 	struct nvme_ng_open *open = a->open;
@@ -1173,12 +1191,23 @@ static int nvme_ng_issue_chunk(struct nvme_ng_array *a,
 		goto out;
 	}
 	/* more than there are entries if the program got it wrong */
-	room = r->mask + 1 - (r->tail + r->flying - READ_ONCE(r->head->head));
+	room = r->mask + 1 -
+		(r->tail + r->flying - smp_load_acquire(&r->head->head));
 	if (room > r->mask + 1)
 		room = 0;
 	room = min3(room, q->free_tail - q->free_head, q->share - lane->flying);
 	nr = min(nr, room);
-	for (end = e + nr; e < end; e++) {
+	for (begin = e, end = e + nr; e < end; e++) {
+		timeout = a->timeout;
+		if (nvme_ng_is_special(path, &e->cmd)) {
+			/* not to be asked with the lock */
+			if (!a->asked)
+				break;
+			if (e->cmd.timeout_ms)
+				timeout = nvme_ng_user_timeout(path->ns->queue,
+							       e->cmd.timeout_ms,
+							       a->admin);
+		}
 		cmd = &q->sqes[q->sq_tail];
 		ret = nvme_ng_prepare_one(a, open, path, &e->cmd, cmd, nsid,
 					  &seen);
@@ -1186,17 +1215,19 @@ static int nvme_ng_issue_chunk(struct nvme_ng_array *a,
 			nvme_ng_post(r, e->tag, ret, 0);
 			continue;
 		}
-		timeout = likely(!e->cmd.timeout_ms) ? a->timeout :
-			nvme_ng_user_timeout(path->ns->queue,
-					     e->cmd.timeout_ms);
 		nvme_ng_take_slot(q, lane, ioucmd, cmd, timeout)->tag = e->tag;
 		sent++;
 	}
-	ret = nr;
+	ret = e - begin;
+	if (e < end)
+		a->asks = true;
 	if (sent) {
 		r->flying += sent;
 		nvme_ng_pdu(ioucmd)->left += sent;
-		nvme_ng_take_off(q, nvme_ng_pdu(ioucmd));
+		/* not with a plug: the array may end, and the file, before it */
+		nvme_ng_ring_sq(q);
+		if (unlikely(!q->ticking))
+			nvme_ng_start_tick(q);
 	} else if (!r->flying) {
 		/* pairs with nvme_ng_claim_results() */
 		smp_store_release(&r->queue, NULL);
@@ -1263,9 +1294,10 @@ int nvme_ng_issue_array(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 		.timeout	= ns->queue->rq_timeout,
 	};
 	struct nvme_ng_pdu *pdu = nvme_ng_pdu(ioucmd);
-	struct nvme_ng_array_cmd chunk[NVME_NG_CHUNK];
+	struct nvme_ng_array_cmd chunk[NVME_NG_CHUNK] __uninitialized;
 	struct nvme_ng_array_cmd __user *from;
-	u32 nr = READ_ONCE(sqe->nr), n;
+	int nr = READ_ONCE(sqe->nr), n;
+	struct nvme_ng_path *path;
 	bool ended = false;
 	unsigned int i;
 	u64 rsvd = 0;
@@ -1275,20 +1307,32 @@ int nvme_ng_issue_array(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	BUILD_BUG_ON(sizeof(*sqe) != sizeof(struct nvme_ng_uring_cmd));
 	for (i = 0; i < ARRAY_SIZE(sqe->rsvd); i++)
 		rsvd |= READ_ONCE(sqe->rsvd[i]);
-	if (rsvd || READ_ONCE(sqe->flags) || !nr || nr > NVME_NG_MAX_ARRAY ||
+	if (rsvd || READ_ONCE(sqe->flags) || nr < 1 || nr > NVME_NG_MAX_ARRAY ||
 	    READ_ONCE(sqe->cmd_size) != sizeof(chunk[0]) ||
 	    ioucmd->flags & IORING_URING_CMD_FIXED)
 		return -EINVAL;
 	from = u64_to_user_ptr(READ_ONCE(sqe->addr));
+	if ((uintptr_t)from % sizeof(u64))
+		return -EINVAL;
 	a.results = a.open ?
 		nvme_ng_find_results(a.open, READ_ONCE(sqe->ring)) : NULL;
 	if (!a.results)
 		return -ENOENT;
-	a.lane = nvme_ng_find_lane(ioucmd->file, ns,
-				   issue_flags & IO_URING_F_IOPOLL);
-	if (!a.lane)
-		return -EOPNOTSUPP;
-	a.q = a.lane->queue;
+	path = nvme_ng_get_path(a.open, ns);
+	if (IS_ERR(path)) {
+		ret = PTR_ERR(path);
+		goto out_refuse;
+	}
+	a.lane = &path->lane[!!(issue_flags & IO_URING_F_IOPOLL)];
+	/* pairs with nvme_ng_claim_queue() */
+	a.q = smp_load_acquire(&a.lane->queue);
+	if (!a.q)
+		a.q = nvme_ng_claim_queue(a.lane,
+					  issue_flags & IO_URING_F_IOPOLL);
+	if (!a.q) {
+		ret = list_empty(&path->device->queues) ? -EOPNOTSUPP : -EAGAIN;
+		goto out_refuse;
+	}
 	pdu->lean = a.q;
 	pdu->q = NULL;
 	pdu->results = a.results;
@@ -1298,24 +1342,39 @@ int nvme_ng_issue_array(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 
 	while (a.taken < nr && ret >= 0) {
 		n = min(nr - a.taken, NVME_NG_CHUNK);
-		if (!nvme_ng_copy_chunk(chunk, from + a.taken, n))
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
+		else if (!nvme_ng_copy_chunk(chunk, from + a.taken, n))
 			ret = -EFAULT;
 		spin_lock_irq(&a.q->lock);
 		if (ret >= 0)
 			ret = nvme_ng_issue_chunk(&a, chunk, n);
 		if (ret > 0)
 			a.taken += ret;
-		if (ret >= 0 && ret < n)
+		if (ret >= 0 && ret < n && !a.asks)
 			ret = -EAGAIN;
 		if (ret < 0 || a.taken == nr)
 			ended = nvme_ng_close_array(&a);
 		spin_unlock_irq(&a.q->lock);
+		if (unlikely(a.asks) && !a.asked) {
+			a.admin = capable(CAP_SYS_ADMIN);
+			a.asked = true;
+			a.asks = false;
+		}
+		cond_resched();
 	}
 	/* from here on it may have ended elsewhere */
 	if (!ended)
 		return -EIOCBQUEUED;
+	if (a.taken)
+		ret = a.taken;
+	/* a queue that the controller does not have any more does not come back */
+	else if (ret == -EAGAIN && !READ_ONCE(a.q->live) &&
+		 nvme_ctrl_state(ns->ctrl) == NVME_CTRL_LIVE)
+		ret = -EOPNOTSUPP;
+out_refuse:
 	/* returned, -EAGAIN would make io_uring try again, and again */
-	nvme_ng_uring_done(ioucmd, a.taken ?: ret, 0, issue_flags);
+	nvme_ng_uring_done(ioucmd, ret, 0, issue_flags);
 	return -EIOCBQUEUED;
 }
 
@@ -1359,6 +1418,7 @@ void nvme_ng_show_lanes(struct seq_file *m, struct nvme_ng_open *open)
 	struct nvme_ng_path *path;
 
 	seq_printf(m, "nvme-mappings:\t%u\n", all ? READ_ONCE(all->nr) : 0);
+	nvme_ng_show_results(m, open);
 	/* they are only added */
 	for (path = rcu_dereference_check(open->paths, 1); path;
 	     path = rcu_dereference_check(path->next, 1))

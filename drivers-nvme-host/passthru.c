@@ -706,6 +706,7 @@ static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_command *cmd,
  * nvme_ng_user_timeout - how long a program lets a command take
  * @q: queue of the namespace, or of the controller
  * @timeout_ms: as the program gave it, not 0
+ * @admin: the program has CAP_SYS_ADMIN
  *
  * When it is over the controller is reset at last, for all, and until then a
  * command holds up who freezes the queue: without CAP_SYS_ADMIN it is the
@@ -714,12 +715,13 @@ static int nvme_ng_map_region(struct nvme_ng_pdu *pdu, struct nvme_command *cmd,
  *
  * Return: jiffies, no more than a request or a comparison of times can have.
  */
-unsigned int nvme_ng_user_timeout(struct request_queue *q, u32 timeout_ms)
+unsigned int nvme_ng_user_timeout(struct request_queue *q, u32 timeout_ms,
+				  bool admin)
 {
 	unsigned long timeout = msecs_to_jiffies(timeout_ms);
 	unsigned long def = q->rq_timeout;
 
-	if (!capable(CAP_SYS_ADMIN))
+	if (!admin)
 		timeout = clamp(timeout, def, NVME_NG_MAX_TIMEOUT * def);
 	return min3(timeout, (unsigned long)MAX_JIFFY_OFFSET,
 		    (unsigned long)UINT_MAX);
@@ -750,7 +752,8 @@ static struct request *nvme_ng_request(struct nvme_ctrl *ctrl,
 	nvme_req(req)->cmd->common.flags = described;
 	nvme_req(req)->flags |= NVME_REQ_USERCMD;
 	if (args->timeout_ms)
-		req->timeout = nvme_ng_user_timeout(q, args->timeout_ms);
+		req->timeout = nvme_ng_user_timeout(q, args->timeout_ms,
+						    capable(CAP_SYS_ADMIN));
 	return req;
 }
 
@@ -1119,7 +1122,8 @@ static int nvme_ng_uring_issue(struct nvme_ctrl *ctrl, struct nvme_ns *ns,
 		goto out_free_request;
 	if (lane) {
 		timeout = args.timeout_ms ?
-			nvme_ng_user_timeout(ns->queue, args.timeout_ms) :
+			nvme_ng_user_timeout(ns->queue, args.timeout_ms,
+					     capable(CAP_SYS_ADMIN)) :
 			ns->queue->rq_timeout;
 		ret = nvme_ng_lean_send(lane, ioucmd, at, timeout);
 		/* does not wait: there is the reference */

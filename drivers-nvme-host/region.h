@@ -416,7 +416,7 @@ int nvme_ng_use_prps(struct nvme_ns *ns, const struct nvme_ng_view *view,
 		     u64 offset, u32 len, u32 meta_len,
 		     struct nvme_command *cmd);
 
-/* The region that the command before had, while RCU is held */
+/* The region that the command before had, if any, while RCU is held */
 struct nvme_ng_seen {
 	u32			handle;
 	struct nvme_ng_view	*view;
@@ -452,7 +452,7 @@ nvme_ng_use_regions(struct nvme_ng_open *open, struct nvme_ng_path *path,
 		if (len > nvme_ng_max(ns->ctrl))
 			return -EINVAL;
 		handle = READ_ONCE(sqe->region);
-		if (seen && likely(handle == seen->handle)) {
+		if (seen && likely(seen->view && handle == seen->handle)) {
 			view = seen->view;
 		} else {
 			view = nvme_ng_find_view(open, path->device, handle);
@@ -675,12 +675,13 @@ struct nvme_ng_results {
 static inline struct nvme_ng_results *
 nvme_ng_find_results(struct nvme_ng_open *open, u32 handle)
 {
-	/* both pair with nvme_ng_ioctl_ring() */
+	/* pairs with nvme_ng_publish_ring() */
 	struct nvme_ng_results **all = smp_load_acquire(&open->results);
 
 	if (!all || handle - 1 >= NVME_NG_MAX_RINGS)
 		return NULL;
 	handle = array_index_nospec(handle - 1, NVME_NG_MAX_RINGS);
+	/* the same */
 	return smp_load_acquire(&all[handle]);
 }
 
@@ -700,6 +701,7 @@ static __always_inline void nvme_ng_post(struct nvme_ng_results *r, u64 tag,
 int nvme_ng_ioctl_ring(struct file *file, struct nvme_ns *ns,
 		       void __user *arg);
 void nvme_ng_free_results(struct nvme_ng_open *open);
+void nvme_ng_show_results(struct seq_file *m, struct nvme_ng_open *open);
 
 /* passthru.c */
 struct nvme_ng_cmd;
@@ -756,6 +758,7 @@ enum {
  *	NVME_NG_REGION, which is 0, or nvme_ng_kept_fixed() needs little to end
  * @value: bytes at @dma until the request ends, then the NVMe status or a
  *	negative errno
+ * @kind: in place of @data and @kept
  * @taken: commands of an array that are sent, or were refused
  * @left: those that have not ended, and one while there are more to come
  *
@@ -787,7 +790,7 @@ struct nvme_ng_pdu {
 			s64	value:21;
 		};
 		struct {
-			u64	:3;	/* @data and @kept */
+			u64	kind:3;	/* @data and @kept */
 			u64	taken:29;
 			u32	left;
 		};
@@ -830,7 +833,8 @@ static inline void nvme_ng_release_piece(struct nvme_ng_pdu *pdu, bool dirty)
 	unpin_user_pages_dirty_lock(&page, 1, dirty);
 }
 
-unsigned int nvme_ng_user_timeout(struct request_queue *q, u32 timeout_ms);
+unsigned int nvme_ng_user_timeout(struct request_queue *q, u32 timeout_ms,
+				  bool admin);
 void nvme_ng_uring_end(struct io_uring_cmd *ioucmd, unsigned int issue_flags);
 void nvme_ng_end_elsewhere(struct io_uring_cmd *ioucmd);
 bool nvme_ng_end_sleeps(const struct nvme_ng_pdu *pdu);

@@ -6,7 +6,7 @@
  * A ring is memory of the program that is pinned and mapped for the kernel for
  * as long as the node is open.
  */
-#include <linux/highmem.h>
+#include <linux/seq_file.h>
 #include <linux/vmalloc.h>
 #include "region.h"
 
@@ -165,4 +165,27 @@ void nvme_ng_free_results(struct nvme_ng_open *open)
 		if (open->results[i])
 			nvme_ng_free_ring(open->results[i]);
 	kfree(open->results);
+}
+
+/**
+ * nvme_ng_show_results - tell how many completion rings a file has
+ * @m: /proc/PID/fdinfo/FD
+ * @open: the file
+ */
+void nvme_ng_show_results(struct seq_file *m, struct nvme_ng_open *open)
+{
+	unsigned long pages = 0;
+	unsigned int i, nr = 0;
+
+	for (i = 1; i <= NVME_NG_MAX_RINGS; i++) {
+		struct nvme_ng_results *r = nvme_ng_find_results(open, i);
+
+		if (!r)
+			break;
+		nr++;
+		pages += r->nr_pages;
+	}
+	seq_printf(m, "nvme-completion-rings:\t%u\n", nr);
+	seq_printf(m, "nvme-completion-ring-pinned:\t%lu KiB\n",
+		   pages << (PAGE_SHIFT - 10));
 }

@@ -297,7 +297,7 @@ struct nvme_ng_array_cmd {
 
 /**
  * struct nvme_ng_uring_array - commands in one entry of io_uring
- * @addr: address of an array of struct nvme_ng_array_cmd
+ * @addr: address of an array of struct nvme_ng_array_cmd, a multiple of 8
  * @nr: number of its elements, from 1 to 4096
  * @cmd_size: bytes of an element, sizeof(struct nvme_ng_array_cmd)
  * @ring: handle from NVME_NG_IOCTL_RING
@@ -324,11 +324,12 @@ struct nvme_ng_uring_array {
  * The entry of io_uring completes when all that were taken have ended, with
  * their number, which is less than @nr if the queue or the completion ring was
  * full, or the namespace was being frozen; or with a negative errno, and none
- * was taken: EAGAIN (no room now; without commands in flight, a command that is
- * sent by itself waits for what has to be waited for), EBUSY (the completion
- * ring has commands in flight on another queue), ENOENT (no such ring), EFAULT
- * (the array cannot be read), EINVAL (a field that cannot be) or EOPNOTSUPP
- * (the controller has no queue for rings).
+ * was taken: EAGAIN (no room now, or commands of before an unmap are in flight;
+ * if nothing is in flight, a command that is sent by itself waits for what has to
+ * be waited for), EBUSY (the completion ring has commands in flight on another
+ * queue), ENOENT (no such ring), EFAULT (the array cannot be read), EINVAL (a
+ * field that cannot be), EINTR or EOPNOTSUPP (the controller has no queue for
+ * rings).  A linked entry goes on after an array of which less was taken.
  */
 #define NVME_NG_URING_CMD_ARRAY		_IOWR('N', 0x92, struct nvme_ng_uring_array)
 

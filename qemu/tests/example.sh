@@ -4,18 +4,20 @@
 # README.md prints.
 set -eu
 . ./bed.sh
-cp ../ng-read ../kv-hello ../readme-1 /tmp
+cp ../ng-read ../ng-array ../kv-hello ../readme-1 /tmp
 
 # Each read of 64 KiB begins with a byte that tells whether it came.
 reads_all() {
-	local device reads output
+	local device reads output program
 	device=$(node "$1" 1)
 	reads=$(($(blockdev --getsize64 "${device/ng/nvme}") / 65536))
 	tr '\0' '\3' </dev/zero | dd of="${device/ng/nvme}" bs=64K iflag=fullblock oflag=direct \
 		count=$reads status=none
-	output=$(as_tester "$device" /tmp/ng-read "$device")
-	echo "$output"
-	[ "$output" = "$((reads * 65536)) bytes, first bytes add up to $((reads * 3))" ]
+	for program in ng-read ng-array; do
+		output=$(as_tester "$device" /tmp/$program "$device")
+		echo "$output"
+		[ "$output" = "$((reads * 65536)) bytes, first bytes add up to $((reads * 3))" ]
+	done
 }
 
 test_sgl() {

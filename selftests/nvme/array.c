@@ -99,7 +99,7 @@ static int reap(void)
 	return res;
 }
 
-static int run(const struct nt_ns *ns, unsigned int from, unsigned int nr)
+static int take(const struct nt_ns *ns, unsigned int from, unsigned int nr)
 {
 	nt_array_put(&ring, ns->dev.fd, cmds + from, nr, results.ring);
 	nt_ring_submit(&ring);
@@ -221,10 +221,14 @@ static void break_command(unsigned int what, struct nvme_ng_uring_cmd *cmd)
 		cmd->cdw12 = 7;
 		cmd->cdw3 = 8 * unit;
 		break;
+	case 12:
+		/* nothing is wrong with it */
+		cmd->timeout_ms = 1;
+		break;
 	}
 }
 
-#define BROKEN	12
+#define BROKEN	13
 
 /* One of a few is refused, the others are not, and each as if it were alone. */
 static void run_broken(void *arg)
@@ -247,7 +251,7 @@ static void run_broken(void *arg)
 					 NVME_NG_URING_CMD_IO, (void *)cmd,
 					 cmd->region, cmd->meta_region);
 	}
-	nt_eq(run(j->ns, 0, 3 * BROKEN), 3 * BROKEN);
+	nt_eq(take(j->ns, 0, 3 * BROKEN), 3 * BROKEN);
 	for (i = 0; i < 3 * BROKEN; i++) {
 		if (!nt_results_next(&results, &tag, &status))
 			nt_fail("only %u commands ended", i);
@@ -294,23 +298,73 @@ static void run_full(void *arg)
 	start(j->ns, j->mode->setup, 8);
 	for (i = 0; i < N; i++)
 		make(j->ns, i, place_of(j->ns, i), i);
-	nt_eq(run(j->ns, 0, N), 8);
-	nt_status(run(j->ns, 8, N - 8), -EAGAIN);
+	nt_eq(take(j->ns, 0, N), 8);
+	nt_status(take(j->ns, 8, N - 8), -EAGAIN);
 	for (; nt_results_next(&results, &tag, &status); done++) {
 		nt_status(status, NVME_SC_SUCCESS);
 		if (sent < N)
-			nt_eq(run(j->ns, sent++, 1), 1);
+			nt_eq(take(j->ns, sent++, 1), 1);
 	}
 	nt_eq(done, N);
 	/* a program that says it has taken what there never was, or less */
 	for (i = 1; i; i <<= 1) {
 		__atomic_store_n(&results.head->head, results.head->tail + i,
 				 __ATOMIC_RELEASE);
-		nt_status(run(j->ns, 0, 1), -EAGAIN);
+		nt_status(take(j->ns, 0, 1), -EAGAIN);
 	}
 	__atomic_store_n(&results.head->head, results.head->tail - 7,
 			 __ATOMIC_RELEASE);
-	nt_eq(run(j->ns, 0, 2), 1);
+	nt_eq(take(j->ns, 0, 2), 1);
+	nt_ring_quiet(&ring);
+}
+
+/* A handle that is none comes first, in a file that has no region. */
+static void run_first(void *arg)
+{
+	const struct job *j = arg;
+	int status = -ENOENT, fd = dup(j->ns->dev.fd);
+	unsigned int i;
+
+	start(j->ns, j->mode->setup, 128);
+	for (i = 0; i < 40; i++) {
+		make(j->ns, i, 0, i);
+		cmds[i].cmd.region = i == 20 ? 9 : 0;
+	}
+	nt_eq(take(j->ns, 0, 40), 40);
+	ended(0, 40, &status);
+	j->ns->dev.fd = open(j->ns->dev.path, O_RDWR | O_CLOEXEC);
+	nt_results_make(j->ns->dev.fd, 128, &results);
+	nt_eq(take(j->ns, 0, 40), 40);
+	ended(0, 40, &status);
+	nt_ring_quiet(&ring);
+	close(fd);
+}
+
+/* An array that fails is seen to, by what is linked and with no other CQE. */
+static void run_fails(void *arg)
+{
+	const struct job *j = arg;
+	struct io_uring_sqe *sqe;
+	unsigned int name, i;
+	int res;
+
+	start(j->ns, j->mode->setup, 8);
+	make(j->ns, 0, 0, 0);
+	__atomic_store_n(&results.head->head, 77, __ATOMIC_RELEASE);
+	for (i = 0; i < 2; i++) {
+		sqe = nt_array_put(&ring, j->ns->dev.fd, cmds, 1, results.ring);
+		sqe->flags |= i ? IOSQE_CQE_SKIP_SUCCESS : IOSQE_IO_LINK;
+		if (!i)
+			nt_region_put(&ring, j->ns->dev.fd, NVME_NG_URING_CMD_IO,
+				      (void *)&cmds[0].cmd, region, 0);
+		nt_ring_submit(&ring);
+		nt_status(reap(), -EAGAIN);
+		if (i)
+			continue;
+		if (!nt_ring_reap(&ring, PATIENCE, &name, &res))
+			nt_die("no completion");
+		nt_status(res, -ECANCELED);
+	}
 	nt_ring_quiet(&ring);
 }
 
@@ -325,7 +379,7 @@ static void run_many(void *arg)
 	for (i = 0; i < MANY; i++)
 		make(j->ns, i, place_of(j->ns, i), i);
 	while (sent < MANY) {
-		res = run(j->ns, sent, MANY - sent);
+		res = take(j->ns, sent, MANY - sent);
 		if (res == -EAGAIN)
 			continue;
 		if (res <= 0)
@@ -387,6 +441,7 @@ static void run_refused(void *arg)
 	REFUSED(-ENOENT, ring = 64);
 	REFUSED(-ENOENT, ring = 65);
 	REFUSED(-ENOENT, ring = ~0U);
+	REFUSED(-EINVAL, addr += 4);
 	REFUSED(-EFAULT, addr = 8);
 	REFUSED(-EFAULT, addr = 1ULL << 63);
 	if (io_uring_register_buffers(&ring.ring, &iov, 1))
@@ -415,9 +470,9 @@ static void run_refused(void *arg)
 }
 
 /* What NVME_NG_IOCTL_RING refuses. */
-static int try_ring(int fd, const struct nvme_ng_ring *ring)
+static int try_ring(int fd, const struct nvme_ng_ring *args)
 {
-	struct nvme_ng_ring r = *ring;
+	struct nvme_ng_ring r = *args;
 
 	return ioctl(fd, NVME_NG_IOCTL_RING, &r) ? -errno : 0;
 }
@@ -609,7 +664,7 @@ static void run_reset(void *arg)
 	for (i = 0; i < N; i++)
 		make(j->ns, i, i % 8, i);
 	for (i = 0; i < PATIENCE / 100; i++) {
-		res = run(j->ns, 0, N);
+		res = take(j->ns, 0, N);
 		if (res != -EAGAIN)
 			break;
 		usleep(100000);
@@ -630,11 +685,11 @@ static void run_gone(void *arg)
 	hold(j, N);
 	nt_status(nt_unmap(j->ns->dev.fd, region), 0);
 	/* those in flight have the region of before */
-	nt_status(run(j->ns, 0, 1), -EAGAIN);
+	nt_status(take(j->ns, 0, 1), -EAGAIN);
 	let_go(j);
 	nt_eq(reap(), N);
 	ended(0, N, &good);
-	nt_eq(run(j->ns, 0, 1), 1);
+	nt_eq(take(j->ns, 0, 1), 1);
 	ended(0, 1, &status);
 
 	nt_status(nt_map(j->ns->dev.fd, 0, mem, pieces * unit, &region), 0);
@@ -703,6 +758,8 @@ static const struct {
 	{ "broken", run_broken, is_plain, true, false },
 	{ "broken, as a user", run_broken_as_user, is_plain, false, false },
 	{ "results full", run_full, is_plain, true, false },
+	{ "first", run_first, is_plain, true, false },
+	{ "fails", run_fails, is_plain, true, false },
 	{ "many", run_many, is_small, true, false },
 	{ "refused", run_refused, is_plain, false, false },
 	{ "ioctl", run_ioctl, is_plain, false, false },
@@ -712,7 +769,6 @@ static const struct {
 	{ "reset", run_reset, is_held, true, false },
 	{ "gone", run_gone, is_held, true, false },
 };
-
 
 static unsigned int each(struct nt_ns *ns, size_t n, bool count)
 {
