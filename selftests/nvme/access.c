@@ -352,8 +352,8 @@ static void make_array(struct job *j, struct io_uring_sqe *sqe,
 }
 
 /*
- * How the command of an array has ended, if that was taken.  One that waits for
- * others goes by itself, which is said to who may send it only.
+ * How the command of an array has ended, if that was taken.  One that only the
+ * capability lets pass goes by itself, which is said to who has it only.
  */
 static int array_status(struct job *j, __u64 tag, __u8 opcode, int res)
 {
@@ -367,8 +367,12 @@ static int array_status(struct job *j, __u64 tag, __u8 opcode, int res)
 		status[other] = ret;
 	ret = status[tag];
 	status[tag] = -EIO;
-	return ret == -EOPNOTSUPP &&
-		find_rule(j, opcode, 0xff)->needs == ACCESS_CAP ? 0 : ret;
+	if (ret == -EOPNOTSUPP && j->sender->cap &&
+	    (find_rule(j, opcode, 0xff)->needs == ACCESS_CAP ||
+	     j->sender->flags != O_RDWR))
+		return 0;
+	/* of a length that nobody knows: not sent this way, and not alone */
+	return ret == -EOPNOTSUPP && j->prp_only ? -EACCES : ret;
 }
 
 /* Up to BATCH commands at once in one form. */
