@@ -368,6 +368,19 @@ static void nvme_ng_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	spin_unlock_irq(&q->lock);
 }
 
+/* A controller that is being removed is not reset any more. */
+static bool nvme_ng_is_going(struct nvme_ctrl *ctrl)
+{
+	switch (nvme_ctrl_state(ctrl)) {
+	case NVME_CTRL_DELETING:
+	case NVME_CTRL_DELETING_NOIO:
+	case NVME_CTRL_DEAD:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Is a completion heard of before the next tick, if nobody polls? */
 static bool nvme_ng_hears(const struct nvme_ng_queue *q)
 {
@@ -376,12 +389,17 @@ static bool nvme_ng_hears(const struct nvme_ng_queue *q)
 
 /* The queue that the fewest files have, if there is one. */
 static struct nvme_ng_queue *nvme_ng_claim_queue(struct nvme_ng_lane *lane,
-						 bool polled)
+						 bool polled, bool wait)
 {
 	struct nvme_ng_device *device = lane->path->device;
 	struct nvme_ng_queue *q, *found = NULL;
 
-	if (list_empty(&device->queues) || !mutex_trylock(&device->lock))
+	if (list_empty(&device->queues))
+		return NULL;
+	/* others go through blk-mq rather than wait */
+	if (wait)
+		mutex_lock(&device->lock);
+	else if (!mutex_trylock(&device->lock))
 		return NULL;
 	if (lane->queue) {
 		found = lane->queue;
@@ -639,7 +657,7 @@ struct nvme_ng_lane *nvme_ng_find_lane(struct file *file, struct nvme_ns *ns,
 	lane = &path->lane[polled];
 	/* pairs with nvme_ng_claim_queue() */
 	if (unlikely(!smp_load_acquire(&lane->queue) &&
-		     !nvme_ng_claim_queue(lane, polled)))
+		     !nvme_ng_claim_queue(lane, polled, false)))
 		return NULL;
 	return lane;
 }
@@ -773,7 +791,7 @@ int nvme_ng_lean_issue(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	/* pairs with nvme_ng_claim_queue() */
 	q = smp_load_acquire(&lane->queue);
 	if (unlikely(!q)) {
-		q = nvme_ng_claim_queue(lane, polled);
+		q = nvme_ng_claim_queue(lane, polled, false);
 		if (!q)
 			return 1;
 	}
@@ -1167,9 +1185,9 @@ static bool nvme_ng_close_array(const struct nvme_ng_array *a)
 }
 
 /* Send commands of an array, up to the first for which there is no room. */
-static int nvme_ng_issue_chunk(struct nvme_ng_array *a,
-			       const struct nvme_ng_array_cmd *e,
-			       unsigned int nr)
+static noinline_for_stack int
+nvme_ng_issue_chunk(struct nvme_ng_array *a, const struct nvme_ng_array_cmd *e,
+		    unsigned int nr)
 {
 	const struct nvme_ng_array_cmd *begin, *end;
 	struct nvme_ng_results *r = a->results;
@@ -1272,6 +1290,21 @@ out:
 	return false;
 }
 
+/* Why an array finds no queue: for now, or for good. */
+static int nvme_ng_why_none(struct nvme_ng_path *path, bool polled)
+{
+	struct nvme_ng_device *device = path->device;
+	struct nvme_ng_queue *q;
+	int ret = -EOPNOTSUPP;
+
+	mutex_lock(&device->lock);
+	list_for_each_entry(q, &device->queues, on_device)
+		if (q->polled == polled)
+			ret = -EAGAIN;
+	mutex_unlock(&device->lock);
+	return nvme_ng_is_going(path->ns->ctrl) ? -ENODEV : ret;
+}
+
 /**
  * nvme_ng_issue_array - NVME_NG_URING_CMD_ARRAY
  * @ns: the namespace
@@ -1328,9 +1361,9 @@ int nvme_ng_issue_array(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 	a.q = smp_load_acquire(&a.lane->queue);
 	if (!a.q)
 		a.q = nvme_ng_claim_queue(a.lane,
-					  issue_flags & IO_URING_F_IOPOLL);
+					  issue_flags & IO_URING_F_IOPOLL, true);
 	if (!a.q) {
-		ret = list_empty(&path->device->queues) ? -EOPNOTSUPP : -EAGAIN;
+		ret = nvme_ng_why_none(path, issue_flags & IO_URING_F_IOPOLL);
 		goto out_refuse;
 	}
 	pdu->lean = a.q;
@@ -1368,10 +1401,8 @@ int nvme_ng_issue_array(struct nvme_ns *ns, struct io_uring_cmd *ioucmd,
 		return -EIOCBQUEUED;
 	if (a.taken)
 		ret = a.taken;
-	/* a queue that the controller does not have any more does not come back */
-	else if (ret == -EAGAIN && !READ_ONCE(a.q->live) &&
-		 nvme_ctrl_state(ns->ctrl) == NVME_CTRL_LIVE)
-		ret = -EOPNOTSUPP;
+	else if (ret == -EAGAIN && nvme_ng_is_going(ns->ctrl))
+		ret = -ENODEV;
 out_refuse:
 	/* returned, -EAGAIN would make io_uring try again, and again */
 	nvme_ng_uring_done(ioucmd, ret, 0, issue_flags);
@@ -1627,24 +1658,14 @@ static void nvme_ng_release_held(struct nvme_ng_queue *q)
 	}
 }
 
-/* A controller that is being removed is not reset any more. */
 static void nvme_ng_reset_work(struct work_struct *work)
 {
 	struct nvme_ng_queue *q = container_of(work, struct nvme_ng_queue,
 					       reset);
 	struct nvme_ctrl *ctrl = q->device->ctrl;
 
-	if (!nvme_reset_ctrl(ctrl))
-		return;
-	switch (nvme_ctrl_state(ctrl)) {
-	case NVME_CTRL_DELETING:
-	case NVME_CTRL_DELETING_NOIO:
-	case NVME_CTRL_DEAD:
+	if (nvme_reset_ctrl(ctrl) && nvme_ng_is_going(ctrl))
 		q->ops->disable(q->priv);
-		break;
-	default:
-		break;
-	}
 }
 
 /*

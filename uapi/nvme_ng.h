@@ -322,14 +322,14 @@ struct nvme_ng_uring_array {
  * it completes.
  *
  * The entry of io_uring completes when all that were taken have ended, with
- * their number, which is less than @nr if the queue or the completion ring was
- * full, or the namespace was being frozen; or with a negative errno, and none
- * was taken: EAGAIN (no room now, or commands of before an unmap are in flight;
- * if nothing is in flight, a command that is sent by itself waits for what has to
- * be waited for), EBUSY (the completion ring has commands in flight on another
- * queue), ENOENT (no such ring), EFAULT (the array cannot be read), EINVAL (a
- * field that cannot be), EINTR or EOPNOTSUPP (the controller has no queue for
- * rings).  A linked entry goes on after an array of which less was taken.
+ * their number, which is less than @nr if what follows came up in the middle; or
+ * with a negative errno, and none was taken: EAGAIN (no room now, the namespace
+ * is being frozen, the controller reset, or commands of before an unmap are in
+ * flight; if nothing is in flight, a command that is sent by itself waits for what
+ * has to be waited for), EBUSY (the completion ring has commands in flight on
+ * another queue), ENOENT (no such ring), EFAULT (the array cannot be read), EINVAL
+ * (a field that cannot be), EINTR, ENOMEM, ENODEV (the controller is gone) or
+ * EOPNOTSUPP (the controller has no such queue for rings).  A linked entry goes on after an array of which less was taken.
  */
 #define NVME_NG_URING_CMD_ARRAY		_IOWR('N', 0x92, struct nvme_ng_uring_array)
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Read a namespace from start to end by arrays of commands: one entry of
+ * Read a namespace, 2 MiB at a time, by arrays of commands: one entry of
  * io_uring for 32 of them, whose ends are read without a system call.
  *
  *	cc -O2 -Iuapi Documentation/examples/ng-array.c -luring -o ng-array

@@ -336,43 +336,70 @@ static bool has_turn(const struct job *j, const struct nvme_uring_cmd *cmd)
 			j->form;
 }
 
-/* An array of each command, as the entry has it so far. */
-static void make_array(struct job *j, struct io_uring_sqe *sqe,
-		       struct nvme_ng_array_cmd *cmd)
-{
-	memcpy(&cmd->cmd, sqe->cmd, sizeof(cmd->cmd));
-	cmd->tag = sqe->user_data;
-	memset(sqe->cmd, 0, sizeof(cmd->cmd));
-	*(struct nvme_ng_uring_array *)sqe->cmd = (struct nvme_ng_uring_array) {
-		.addr = (uintptr_t)cmd,
-		.nr = 1,
-		.cmd_size = sizeof(*cmd),
-		.ring = j->results.ring,
-	};
-}
-
 /*
- * How the command of an array has ended, if that was taken.  One that only the
- * capability lets pass goes by itself, which is said to who has it only.
+ * How the command of an array has ended.  One that only the capability lets pass
+ * goes by itself, which is said to who has it only.
  */
-static int array_status(struct job *j, __u64 tag, __u8 opcode, int res)
+static int array_status(struct job *j, __u8 opcode, int status)
 {
-	static int status[65536];
-	__u64 other;
-	int ret;
-
-	if (res != 1)
-		return res < 0 ? res : -EIO;
-	while (nt_results_next(&j->results, &other, &ret))
-		status[other] = ret;
-	ret = status[tag];
-	status[tag] = -EIO;
-	if (ret == -EOPNOTSUPP && j->sender->cap &&
+	if (status != -EOPNOTSUPP)
+		return status;
+	if (j->sender->cap &&
 	    (find_rule(j, opcode, 0xff)->needs == ACCESS_CAP ||
 	     j->sender->flags != O_RDWR))
 		return 0;
 	/* of a length that nobody knows: not sent this way, and not alone */
-	return ret == -EOPNOTSUPP && j->prp_only ? -EACCES : ret;
+	return j->prp_only ? -EACCES : status;
+}
+
+/* The same in one array, what is not taken in another. */
+static void send_array(struct job *j, enum nt_form form, enum way way,
+		       const struct nvme_uring_cmd *cmds, unsigned int n)
+{
+	static struct nvme_ng_array_cmd array[BATCH];
+	unsigned int i, name, taken = 0, tries = 0;
+	unsigned char seen[BATCH] = { };
+	struct io_uring_sqe *sqe;
+	int res, status;
+	__u64 tag;
+
+	for (i = 0; i < n; i++) {
+		struct nvme_uring_cmd cmd = cmds[i];
+
+		set_data(j, false, true, &cmd);
+		memset(&array[i], 0, sizeof(array[i]));
+		memcpy(&array[i].cmd, &cmd, sizeof(cmd));
+		array[i].cmd.region = j->region;
+		array[i].cmd.meta_region = cmd.metadata_len ? j->meta_region : 0;
+		array[i].tag = i;
+	}
+	while (taken < n) {
+		sqe = nt_array_put(&rings[way], j->node.fd, array + taken,
+				   n - taken, j->results.ring);
+		if (ways[way].worker)
+			sqe->flags |= IOSQE_ASYNC;
+		nt_ring_submit(&rings[way]);
+		if (!nt_ring_reap(&rings[way], 60000, &name, &res))
+			nt_die("%s, %s: no completion within 60 s",
+			       forms[form].name, ways[way].name);
+		/* a scan freezes the namespace */
+		if (res == -EAGAIN && tries++ < 1000)
+			usleep(10000);
+		else if (res <= 0)
+			nt_fail("%s, %s: the array ended with %d",
+				forms[form].name, ways[way].name, res);
+		else
+			taken += res;
+	}
+	for (i = 0; i < n; i++) {
+		if (!nt_results_next(&j->results, &tag, &status) || tag >= n ||
+		    seen[tag]++)
+			nt_fail("%s, %s: %u of %u commands have ended",
+				forms[form].name, ways[way].name, i, n);
+		judge(j, forms[form].name, ways[way].name, cmds[tag].opcode,
+		      cmds[tag].cdw10,
+		      array_status(j, cmds[tag].opcode, status));
+	}
 }
 
 /* Up to BATCH commands at once in one form. */
@@ -381,11 +408,14 @@ static void send_batch(struct job *j, enum nt_form form, enum way way,
 {
 	struct nt_dev *dev = forms[form].queue == ACCESS_ADMIN ? &j->ctrl :
 								 &j->node;
-	static struct nvme_ng_array_cmd arrays[BATCH];
 	unsigned int i, name, first = rings[way].next;
 	struct io_uring_sqe *sqe;
 	int res;
 
+	if (forms[form].array) {
+		send_array(j, form, way, cmds, n);
+		return;
+	}
 	for (i = 0; i < n; i++) {
 		struct nvme_uring_cmd cmd = cmds[i];
 		struct nvme_ng_uring_cmd *ng;
@@ -401,8 +431,6 @@ static void send_batch(struct job *j, enum nt_form form, enum way way,
 		ng = (void *)sqe->cmd;
 		ng->region = forms[form].vec ? 0 : j->region;
 		ng->meta_region = cmd.metadata_len ? j->meta_region : 0;
-		if (forms[form].array)
-			make_array(j, sqe, &arrays[i]);
 	}
 	nt_ring_submit(&rings[way]);
 	while (n--) {
@@ -414,8 +442,6 @@ static void send_batch(struct job *j, enum nt_form form, enum way way,
 		if (forms[form].queue == ACCESS_ADMIN && res == -EOPNOTSUPP &&
 		    ways[way].setup & IORING_SETUP_IOPOLL)
 			continue;
-		if (forms[form].array)
-			res = array_status(j, name, cmds[i].opcode, res);
 		judge(j, forms[form].name, ways[way].name, cmds[i].opcode,
 		      cmds[i].cdw10, res < 0 ? res : res & NVME_SC_MASK);
 	}

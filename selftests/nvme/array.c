@@ -106,6 +106,27 @@ static int take(const struct nt_ns *ns, unsigned int from, unsigned int nr)
 	return reap();
 }
 
+/* What @res of @nr commands from @from on have left, as after a scan's freeze. */
+static void finish(const struct nt_ns *ns, unsigned int from, unsigned int nr,
+		   int res)
+{
+	unsigned int tries = 0;
+
+	for (;;) {
+		if (res > 0) {
+			from += res;
+			nr -= res;
+		} else if (res != -EAGAIN || tries++ > PATIENCE / 10) {
+			nt_fail("an array ended with %d", res);
+		} else {
+			usleep(10000);
+		}
+		if (!nr)
+			return;
+		res = take(ns, from, nr);
+	}
+}
+
 /* @nr commands from @from on have ended once, and with @status if that is known. */
 static void ended(unsigned int from, unsigned int nr, const int *status)
 {
@@ -139,7 +160,8 @@ static void run_data(void *arg)
 {
 	const struct job *j = arg;
 	struct io_uring_sqe *sqe;
-	unsigned int i, k;
+	unsigned int i, k, name;
+	int res, was[2];
 
 	start(j->ns, j->mode->setup, 2 * N);
 	for (k = 0; k < 4; k++) {
@@ -159,11 +181,17 @@ static void run_data(void *arg)
 			sqe->flags |= IOSQE_ASYNC;
 		nt_ring_submit(&ring);
 		for (i = 0; i < 3; i++) {
-			int res = reap();
-
-			if (res && res != N)
-				nt_fail("an array ended with %d", res);
+			if (!nt_ring_reap(&ring, PATIENCE, &name, &res))
+				nt_die("no completion");
+			if (name % 3 == 1)
+				nt_status(res, NVME_SC_SUCCESS);
+			else
+				was[name % 3 / 2] = res;
 		}
+		finish(j->ns, 0, N, was[0]);
+		finish(j->ns, N, N, was[1]);
+		/* names go on in threes */
+		ring.next = 0;
 		ended(0, 2 * N, &good);
 		for (i = 0; i < 2 * N; i++)
 			nt_same(mem + i * unit, want + place_of(j->ns, i) * unit,
@@ -223,7 +251,7 @@ static void break_command(unsigned int what, struct nvme_ng_uring_cmd *cmd)
 		break;
 	case 12:
 		/* nothing is wrong with it */
-		cmd->timeout_ms = 1;
+		cmd->timeout_ms = 40000;
 		break;
 	}
 }
@@ -238,6 +266,7 @@ static void run_broken(void *arg)
 	unsigned int i;
 	__u64 tag;
 
+	memset(got, 0x7f, sizeof(got));
 	start(j->ns, j->mode->setup, 64);
 	for (i = 0; i < 3 * BROKEN; i++) {
 		make(j->ns, i, place_of(j->ns, i), i);
@@ -251,10 +280,13 @@ static void run_broken(void *arg)
 					 NVME_NG_URING_CMD_IO, (void *)cmd,
 					 cmd->region, cmd->meta_region);
 	}
-	nt_eq(take(j->ns, 0, 3 * BROKEN), 3 * BROKEN);
+	finish(j->ns, 0, 3 * BROKEN, -EAGAIN);
 	for (i = 0; i < 3 * BROKEN; i++) {
 		if (!nt_results_next(&results, &tag, &status))
 			nt_fail("only %u commands ended", i);
+		if ((tag & 0xff) >= 3 * BROKEN || got[tag & 0xff] != 0x7f7f7f7f)
+			nt_fail("command %#llx ended",
+				(unsigned long long)tag);
 		got[tag & 0xff] = status;
 	}
 	for (i = 0; i < 3 * BROKEN; i++) {
@@ -262,10 +294,10 @@ static void run_broken(void *arg)
 			nt_status(got[i], NVME_SC_SUCCESS);
 			nt_same(mem + i * unit, want + place_of(j->ns, i) * unit,
 				unit);
-		} else if (got[i] == -EOPNOTSUPP) {
-			/* told to be sent alone, and there not for everybody */
-			if (!alone[i / 3])
-				nt_note("%u is to be sent alone", i / 3);
+		} else if (got[i] == -EOPNOTSUPP &&
+			   (i / 3 == 6 || alone[i / 3] == -EACCES)) {
+			/* told to be sent alone, where not everybody may */
+			continue;
 		} else if (got[i] != alone[i / 3]) {
 			nt_fail("fault %u: %d in an array, %d alone", i / 3,
 				got[i], alone[i / 3]);
@@ -291,19 +323,25 @@ static void as_user(void (*run)(void *arg), const struct job *j)
 static void run_full(void *arg)
 {
 	const struct job *j = arg;
-	unsigned int i, sent = 8, done = 0;
+	unsigned int i, sent = 8, done = 0, tries = 0;
+	int status, res;
 	__u64 tag;
-	int status;
 
 	start(j->ns, j->mode->setup, 8);
 	for (i = 0; i < N; i++)
 		make(j->ns, i, place_of(j->ns, i), i);
-	nt_eq(take(j->ns, 0, N), 8);
+	do {
+		res = take(j->ns, 0, N);
+	} while (res == -EAGAIN && !usleep(10000) && tries++ < PATIENCE / 10);
+	if (res > 8)
+		nt_fail("%d commands taken, there was room for 8", res);
+	if (res != 8)
+		finish(j->ns, res, 8 - res, -EAGAIN);
 	nt_status(take(j->ns, 8, N - 8), -EAGAIN);
 	for (; nt_results_next(&results, &tag, &status); done++) {
 		nt_status(status, NVME_SC_SUCCESS);
 		if (sent < N)
-			nt_eq(take(j->ns, sent++, 1), 1);
+			finish(j->ns, sent++, 1, -EAGAIN);
 	}
 	nt_eq(done, N);
 	/* a program that says it has taken what there never was, or less */
@@ -330,11 +368,11 @@ static void run_first(void *arg)
 		make(j->ns, i, 0, i);
 		cmds[i].cmd.region = i == 20 ? 9 : 0;
 	}
-	nt_eq(take(j->ns, 0, 40), 40);
+	finish(j->ns, 0, 40, -EAGAIN);
 	ended(0, 40, &status);
 	j->ns->dev.fd = open(j->ns->dev.path, O_RDWR | O_CLOEXEC);
 	nt_results_make(j->ns->dev.fd, 128, &results);
-	nt_eq(take(j->ns, 0, 40), 40);
+	finish(j->ns, 0, 40, -EAGAIN);
 	ended(0, 40, &status);
 	nt_ring_quiet(&ring);
 	close(fd);
@@ -372,20 +410,12 @@ static void run_fails(void *arg)
 static void run_many(void *arg)
 {
 	const struct job *j = arg;
-	unsigned int i, sent = 0;
-	int res;
+	unsigned int i;
 
 	start(j->ns, j->mode->setup, MANY);
 	for (i = 0; i < MANY; i++)
 		make(j->ns, i, place_of(j->ns, i), i);
-	while (sent < MANY) {
-		res = take(j->ns, sent, MANY - sent);
-		if (res == -EAGAIN)
-			continue;
-		if (res <= 0)
-			nt_fail("an array ended with %d", res);
-		sent += res;
-	}
+	finish(j->ns, 0, MANY, -EAGAIN);
 	ended(0, MANY, &good);
 	for (i = 0; i < MANY; i++)
 		nt_same(mem + i * unit, want + place_of(j->ns, i) * unit, unit);
@@ -462,8 +492,9 @@ static void run_refused(void *arg)
 	a = right;
 	a.addr = (uintptr_t)edge + NT_PAGE - 40 * sizeof(cmds[0]);
 	a.nr = 41;
+	/* by pieces of 16, or 8 on a kernel of 32 bits */
 	i = run_args(j->ns, &a, false);
-	if (i > 40)
+	if (i != 32 && i != 40)
 		nt_fail("%d of 40 commands taken", (int)i);
 	ended(0, i, &good);
 	nt_ring_quiet(&ring);
@@ -565,6 +596,25 @@ static void run_pins(void *arg)
 	nt_pins_back();
 }
 
+/* A reset of before may have left a scan, which freezes the namespace. */
+static void settle(const struct nt_ns *ns)
+{
+	unsigned int i, calm = 0;
+
+	for (i = 0; i < N; i++)
+		make(ns, i, i % 8, i);
+	for (i = 0; calm < 20; i++) {
+		int res = take(ns, 0, N);
+
+		if (res > 0)
+			ended(0, res, &good);
+		calm = res == N ? calm + 1 : 0;
+		if (i == PATIENCE / 10)
+			nt_die("arrays end with %d", res);
+		usleep(10000);
+	}
+}
+
 /* Commands that do not complete until they are let go. */
 static void hold(const struct job *j, unsigned int n)
 {
@@ -590,14 +640,16 @@ static void let_go(const struct job *j)
 static void run_busy(void *arg)
 {
 	const struct job *j = arg;
+	unsigned int name, sent;
 	struct nt_ring other;
-	unsigned int name;
 	int res;
 
 	start(j->ns, j->mode->setup, 2 * N);
+	settle(j->ns);
 	nt_ring_open(&other, 8, j->mode->setup ^ IORING_SETUP_IOPOLL);
+	sent = results.head->tail;
 	hold(j, N);
-	nt_eq(results.head->tail, 0);
+	nt_eq(results.head->tail, sent);
 	nt_array_put(&other, j->ns->dev.fd, cmds, 1, results.ring);
 	nt_ring_submit(&other);
 	if (!nt_ring_reap(&other, PATIENCE, &name, &res))
@@ -625,17 +677,17 @@ static void run_early(void *arg)
 		.rule.opcode = NVME_CMD_READ, .rule.delay_ms = FOR_EVER,
 		.rule.count = htole32(1),
 	};
-	unsigned int i, name;
+	unsigned int i, name, sent;
 	int res;
 
 	start(j->ns, j->mode->setup, N);
-	for (i = 0; i < N; i++)
-		make(j->ns, i, i % 8, i);
+	settle(j->ns);
+	sent = results.head->tail;
 	nt_faults(j->ns->ctrl.fd, &slow, 1);
 	nt_array_put(&ring, j->ns->dev.fd, cmds, N, results.ring);
 	nt_ring_submit(&ring);
-	for (i = 0; __atomic_load_n(&results.head->tail, __ATOMIC_ACQUIRE) <
-	     N - 1; i++) {
+	for (i = 0; __atomic_load_n(&results.head->tail, __ATOMIC_ACQUIRE) -
+	     sent < N - 1; i++) {
 		if (nt_ring_reap(&ring, 10, &name, &res))
 			nt_fail("the array ended before its commands");
 		if (i == PATIENCE / 10)
@@ -651,26 +703,15 @@ static void run_early(void *arg)
 static void run_reset(void *arg)
 {
 	const struct job *j = arg;
-	unsigned int i;
-	int res;
-
 	start(j->ns, j->mode->setup, 2 * N);
+	settle(j->ns);
 	hold(j, N);
 	nt_faults(j->ns->ctrl.fd, NULL, 0);
 	if (ioctl(j->ns->ctrl.fd, NVME_IOCTL_RESET))
 		nt_fail("reset: errno %d", errno);
 	nt_eq(reap(), N);
 	ended(0, N, NULL);
-	for (i = 0; i < N; i++)
-		make(j->ns, i, i % 8, i);
-	for (i = 0; i < PATIENCE / 100; i++) {
-		res = take(j->ns, 0, N);
-		if (res != -EAGAIN)
-			break;
-		usleep(100000);
-	}
-	nt_eq(res, N);
-	ended(0, N, &good);
+	settle(j->ns);
 	nt_ring_quiet(&ring);
 }
 
@@ -678,10 +719,11 @@ static void run_reset(void *arg)
 static void run_gone(void *arg)
 {
 	const struct job *j = arg;
-	int fd = dup(j->ns->dev.fd), status = -ENOENT;
-	unsigned int i;
+	int status = -ENOENT;
+	unsigned int i, sent;
 
 	start(j->ns, j->mode->setup, 2 * N);
+	settle(j->ns);
 	hold(j, N);
 	nt_status(nt_unmap(j->ns->dev.fd, region), 0);
 	/* those in flight have the region of before */
@@ -689,18 +731,19 @@ static void run_gone(void *arg)
 	let_go(j);
 	nt_eq(reap(), N);
 	ended(0, N, &good);
-	nt_eq(take(j->ns, 0, 1), 1);
+	finish(j->ns, 0, 1, -EAGAIN);
 	ended(0, 1, &status);
 
 	nt_status(nt_map(j->ns->dev.fd, 0, mem, pieces * unit, &region), 0);
+	sent = results.head->tail;
 	hold(j, N);
-	let_go(j);
 	close(j->ns->dev.fd);
+	nt_eq(results.head->tail, sent);
+	let_go(j);
 	nt_ring_close(&ring);
-	for (i = 0; i < PATIENCE && results.head->tail != 2 * N + 1; i++)
+	for (i = 0; i < PATIENCE && results.head->tail != sent + N; i++)
 		usleep(1000);
 	ended(0, N, &good);
-	close(fd);
 }
 
 static bool fits(const struct nt_ns *ns)

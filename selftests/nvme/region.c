@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -202,23 +203,6 @@ struct io_uring_sqe *nt_region_put(struct nt_ring *r, int fd, __u32 op,
 	return sqe;
 }
 
-/* One command and its status. */
-int nt_region_run(struct nt_ring *r, int fd, __u32 op,
-		  const struct nvme_uring_cmd *cmd, __u32 region,
-		  __u32 meta_region)
-{
-	unsigned int name, sent = r->next;
-	int res;
-
-	nt_region_put(r, fd, op, cmd, region, meta_region);
-	nt_ring_submit(r);
-	if (!nt_ring_reap(r, 60000, &name, &res))
-		nt_die("opcode %02xh: no completion within 60 s", cmd->opcode);
-	if (name != sent)
-		nt_fail("completion of command %u, expected %u", name, sent);
-	return res < 0 ? res : res & NVME_SC_MASK;
-}
-
 /* Memory for a completion ring, which is not unmapped, and the ring. */
 int nt_results_try(int fd, unsigned int entries, struct nt_results *results)
 {
@@ -276,4 +260,59 @@ struct io_uring_sqe *nt_array_put(struct nt_ring *r, int fd,
 	array->cmd_size = sizeof(*cmds);
 	array->ring = ring;
 	return sqe;
+}
+
+/*
+ * One command as an array, whose results go to the ring of that file or of one
+ * that had its descriptor before.  False if it has to be sent by itself.
+ */
+static bool run_array(struct nt_ring *r, int fd,
+		      const struct nvme_uring_cmd *cmd, __u32 region,
+		      __u32 meta_region, int *status)
+{
+	static struct nt_results rings[256];
+	struct nvme_ng_array_cmd array = { .tag = 1 };
+	struct nt_results *results = &rings[fd % 256];
+	unsigned int name;
+	__u64 tag;
+	int res;
+
+	memcpy(&array.cmd, cmd, sizeof(*cmd));
+	array.cmd.region = region;
+	array.cmd.meta_region = meta_region;
+	nt_array_put(r, fd, &array, 1, results->ring);
+	nt_ring_submit(r);
+	if (!nt_ring_reap(r, 60000, &name, &res))
+		nt_die("opcode %02xh: no completion within 60 s", cmd->opcode);
+	if (res == -ENOENT && !nt_results_try(fd, 2, results))
+		return run_array(r, fd, cmd, region, meta_region, status);
+	/* no more rings in this file, or not now */
+	if (res == -ENOENT || res == -EAGAIN)
+		return false;
+	if (res != 1)
+		nt_fail("an array of one command ended with %d", res);
+	if (!nt_results_next(results, &tag, status) || tag != 1)
+		nt_fail("opcode %02xh: the array has no result", cmd->opcode);
+	return *status != -EOPNOTSUPP;
+}
+
+/* One command and its status; NVME_TEST_ARRAY has it sent as an array. */
+int nt_region_run(struct nt_ring *r, int fd, __u32 op,
+		  const struct nvme_uring_cmd *cmd, __u32 region,
+		  __u32 meta_region)
+{
+	unsigned int name, sent;
+	int res;
+
+	if (op == NVME_NG_URING_CMD_IO && getenv("NVME_TEST_ARRAY") &&
+	    run_array(r, fd, cmd, region, meta_region, &res))
+		return res;
+	sent = r->next;
+	nt_region_put(r, fd, op, cmd, region, meta_region);
+	nt_ring_submit(r);
+	if (!nt_ring_reap(r, 60000, &name, &res))
+		nt_die("opcode %02xh: no completion within 60 s", cmd->opcode);
+	if (name != sent)
+		nt_fail("completion of command %u, expected %u", name, sent);
+	return res < 0 ? res : res & NVME_SC_MASK;
 }

@@ -78,7 +78,7 @@ void nt_log_room(const char *text)
 {
 	unsigned long long stamp;
 	char record[8192];
-	unsigned int n;
+	unsigned int n, tries = 0;
 	ssize_t len;
 	int fd;
 
@@ -99,14 +99,14 @@ void nt_log_room(const char *text)
 			/* level, number and time in us */
 			if (strstr(record, text) &&
 			    sscanf(record, "%*u,%*u,%llu", &stamp) == 1 &&
-			    stamp / 1000000 + 6 >=
+			    stamp / 1000000 + 8 >=
 			    (unsigned long long)now.tv_sec)
 				n++;
 		}
 		close(fd);
 		if (n > 7)
 			usleep(100000);
-	} while (n > 7);
+	} while (n > 7 && tries++ < 600);
 }
 
 /* Pages that are pinned for DMA now. */
