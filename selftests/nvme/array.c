@@ -26,6 +26,7 @@ static struct nt_results results;
 static struct nvme_ng_array_cmd cmds[MANY];
 static unsigned char *mem, *want;
 static __u32 region, unit, pieces;
+static const char *only = "";
 
 struct job {
 	void (*run)(void *arg);
@@ -813,10 +814,19 @@ static const struct {
 	{ "gone", run_gone, is_held, true, false },
 };
 
+static bool option(const char *arg)
+{
+	if (strncmp(arg, "--only=", 7))
+		return false;
+	only = arg + 7;
+	return true;
+}
+
 static unsigned int each(struct nt_ns *ns, size_t n, bool count)
 {
 	static struct job jobs[4096];
 	unsigned int nr = 0;
+	char name[128];
 	size_t i, t, m;
 
 	for (i = 0; i < n; i++)
@@ -829,14 +839,17 @@ static unsigned int each(struct nt_ns *ns, size_t n, bool count)
 				    (strstr(nt_modes[m].name, "sqpoll") &&
 				     tests[t].run != run_data))
 					continue;
+				snprintf(name, sizeof(name), "%s %s, %s",
+					 ns[i].name, tests[t].name,
+					 nt_modes[m].name);
+				if (!strstr(name, only))
+					continue;
 				*j = (struct job){ tests[t].run, &ns[i],
 						   &nt_modes[m],
 						   tests[t].worker };
 				nr++;
 				if (!count)
-					nt_test(run_own, j, "%s %s, %s",
-						ns[i].name, tests[t].name,
-						nt_modes[m].name);
+					nt_test(run_own, j, "%s", name);
 			}
 	return nr;
 }
@@ -847,6 +860,8 @@ int main(int argc, char **argv)
 		.what = "Test commands that are handed over in arrays.",
 		.wants = "test bed",
 		.fits = fits,
+		.usage = "  --only=WORD  cases with WORD in their names\n",
+		.option = option,
 	};
 	struct nt_ns *ns;
 	size_t n;
