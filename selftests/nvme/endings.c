@@ -29,6 +29,7 @@
 
 #define DEPTH		128
 #define ADMIN_DEPTH	8	/* of 30 that the queue has for everybody */
+#define ARRAY_DEPTH	32	/* nothing else takes what has no slot */
 #define BUF		(3 * NT_PAGE)
 #define PATIENCE	60000	/* ms */
 
@@ -91,6 +92,9 @@ struct form {
  * @region: what the buffers are mapped as, or 0
  * @mem: buffers
  * @pieces: for vectored commands
+ * @cmds: for commands in arrays, of one each
+ * @results: where those end
+ * @status: how they did, by their names
  * @sent: commands sent
  * @flying: in flight when the end came
  * @ok: completed with success
@@ -107,6 +111,9 @@ struct load {
 	__u32 region;
 	unsigned char *mem;
 	union piece pieces[DEPTH][2];
+	struct nvme_ng_array_cmd cmds[DEPTH];
+	struct nt_results results;
+	int status[DEPTH];
 	unsigned long sent, flying, ok, aborted, cancelled, gone;
 };
 
@@ -133,6 +140,7 @@ struct ending {
 
 static void register_mem(struct load *l);
 static void map_mem(struct load *l);
+static void map_array(struct load *l);
 
 #define IOPOLL		IORING_SETUP_IOPOLL
 #define SQPOLL		IORING_SETUP_SQPOLL
@@ -168,6 +176,9 @@ static const struct form forms[] = {
 	{ "iopoll sqpoll io", NVME_URING_CMD_IO, DEPTH, IOPOLL | SQPOLL, NULL },
 	{ "iopoll sqpoll region", NVME_NG_URING_CMD_IO, DEPTH, IOPOLL | SQPOLL,
 	  map_mem },
+	{ "irq array", NVME_NG_URING_CMD_ARRAY, ARRAY_DEPTH, 0, map_array },
+	{ "iopoll array", NVME_NG_URING_CMD_ARRAY, ARRAY_DEPTH, IOPOLL,
+	  map_array },
 	{ "irq admin", NVME_URING_CMD_ADMIN, ADMIN_DEPTH, 0, NULL },
 	{ "irq admin vec", NVME_URING_CMD_ADMIN_VEC, ADMIN_DEPTH, 0, NULL },
 };
@@ -327,6 +338,17 @@ static void map_mem(struct load *l)
 	nt_status(nt_map(l->fd, 0, l->mem, DEPTH * BUF, &l->region), 0);
 }
 
+static void map_array(struct load *l)
+{
+	map_mem(l);
+	nt_results_make(l->fd, DEPTH, &l->results);
+}
+
+static bool is_array(const struct form *f)
+{
+	return f->op == NVME_NG_URING_CMD_ARRAY;
+}
+
 static bool is_admin(const struct form *f)
 {
 	return f->op == NVME_URING_CMD_ADMIN ||
@@ -387,7 +409,13 @@ static void send_one(struct load *l, unsigned int timeout)
 		cmd.cdw12 = 0;
 	}
 	set_data(l, i, at, len, &cmd);
-	if (l->region)
+	if (is_array(l->form)) {
+		memset(&l->cmds[i], 0, sizeof(l->cmds[i]));
+		memcpy(&l->cmds[i].cmd, &cmd, sizeof(cmd));
+		l->cmds[i].cmd.region = l->region;
+		l->cmds[i].tag = l->ring.next;
+		nt_array_put(&l->ring, l->fd, &l->cmds[i], 1, l->results.ring);
+	} else if (l->region)
 		nt_region_put(&l->ring, l->fd, l->form->op, &cmd,
 			      l->form->op == NVME_NG_URING_CMD_IO ?
 			      l->region : 0, 0);
@@ -420,14 +448,38 @@ static void count(struct load *l, int res)
 		nt_fail("%s: a command completed with %d", l->form->name, res);
 }
 
+/* How the command of an array has ended, if that took it. */
+static int result_of(struct load *l, unsigned int name, int res)
+{
+	__u64 tag;
+	int got;
+
+	if (res != 1)
+		return res;
+	while (nt_results_next(&l->results, &tag, &got))
+		l->status[tag % DEPTH] = got;
+	got = l->status[name % DEPTH];
+	/* posted before the array completes, and not twice */
+	l->status[name % DEPTH] = -EBADMSG;
+	return got;
+}
+
 /* Completions that are there. */
 static void absorb(struct load *l)
 {
 	unsigned int name;
 	int res;
 
-	while (nt_ring_reap(&l->ring, l->ring.polled, &name, &res))
-		count(l, res);
+	while (nt_ring_reap(&l->ring, l->ring.polled, &name, &res)) {
+		if (is_array(l->form))
+			res = result_of(l, name, res);
+		/* no room, as during a reset; or while the format is not known */
+		if (is_array(l->form) &&
+		    (res == -EAGAIN || res == -EOPNOTSUPP))
+			l->sent--;
+		else
+			count(l, res);
+	}
 }
 
 /*
@@ -458,6 +510,8 @@ static void close_load(struct load *l)
 	nt_ring_close(&l->ring);
 	close(l->fd);
 	munmap(l->mem, DEPTH * BUF);
+	if (l->results.head)
+		munmap(l->results.head, NT_PAGE);
 	l->open = false;
 }
 
@@ -506,6 +560,8 @@ static void start(struct load *l, const struct ending *e, unsigned int round)
 		nt_fail("cannot open the node: %m");
 	nt_ring_open(&l->ring, 2 * DEPTH, form->setup);
 	l->open = true;
+	for (i = 0; i < DEPTH; i++)
+		l->status[i] = -EBADMSG;
 	if (form->prepare)
 		form->prepare(l);
 	for (i = 0; i < form->depth; i++)
