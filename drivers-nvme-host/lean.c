@@ -1197,7 +1197,7 @@ nvme_ng_issue_chunk(struct nvme_ng_array *a, const struct nvme_ng_array_cmd *e,
 	struct nvme_ng_path *path = lane->path;
 	struct nvme_ng_seen seen = { };
 	struct nvme_ng_queue *q = a->q;
-	u32 nsid = path->ns->head->ns_id, room;
+	u32 nsid = path->ns->head->ns_id, room, head;
 	unsigned int timeout, sent = 0;
 	struct nvme_command *cmd;
 	int ret;
@@ -1208,9 +1208,10 @@ nvme_ng_issue_chunk(struct nvme_ng_array *a, const struct nvme_ng_array_cmd *e,
 		ret = -EBUSY;
 		goto out;
 	}
+	/* pairs with what the program does once it has read its results */
+	head = smp_load_acquire(&r->head->head);
 	/* more than there are entries if the program got it wrong */
-	room = r->mask + 1 -
-		(r->tail + r->flying - smp_load_acquire(&r->head->head));
+	room = r->mask + 1 - (r->tail + r->flying - head);
 	if (room > r->mask + 1)
 		room = 0;
 	room = min3(room, q->free_tail - q->free_head, q->share - lane->flying);

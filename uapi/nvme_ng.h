@@ -329,7 +329,8 @@ struct nvme_ng_uring_array {
  * has to be waited for), EBUSY (the completion ring has commands in flight on
  * another queue), ENOENT (no such ring), EFAULT (the array cannot be read), EINVAL
  * (a field that cannot be), EINTR, ENOMEM, ENODEV (the controller is gone) or
- * EOPNOTSUPP (the controller has no such queue for rings).  A linked entry goes on after an array of which less was taken.
+ * EOPNOTSUPP (the controller has no such queue for rings).  A linked entry goes
+ * on after an array of which less was taken.
  */
 #define NVME_NG_URING_CMD_ARRAY		_IOWR('N', 0x92, struct nvme_ng_uring_array)
 

@@ -704,6 +704,7 @@ static void run_early(void *arg)
 static void run_reset(void *arg)
 {
 	const struct job *j = arg;
+
 	start(j->ns, j->mode->setup, 2 * N);
 	settle(j->ns);
 	hold(j, N);

@@ -415,12 +415,13 @@ static void send_one(struct load *l, unsigned int timeout)
 		l->cmds[i].cmd.region = l->region;
 		l->cmds[i].tag = l->ring.next;
 		nt_array_put(&l->ring, l->fd, &l->cmds[i], 1, l->results.ring);
-	} else if (l->region)
+	} else if (l->region) {
 		nt_region_put(&l->ring, l->fd, l->form->op, &cmd,
 			      l->form->op == NVME_NG_URING_CMD_IO ?
 			      l->region : 0, 0);
-	else
+	} else {
 		nt_ring_put(&l->ring, l->fd, l->form->op, l->buf, &cmd);
+	}
 }
 
 static void top_up(struct load *l)
