@@ -511,8 +511,7 @@ static void close_load(struct load *l)
 	nt_ring_close(&l->ring);
 	close(l->fd);
 	munmap(l->mem, DEPTH * BUF);
-	if (l->results.head)
-		munmap(l->results.head, NT_PAGE);
+	nt_results_free(&l->results);
 	l->open = false;
 }
 

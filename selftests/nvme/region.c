@@ -203,22 +203,34 @@ struct io_uring_sqe *nt_region_put(struct nt_ring *r, int fd, __u32 op,
 	return sqe;
 }
 
-/* Memory for a completion ring, which is not unmapped, and the ring. */
+static size_t results_len(unsigned int entries)
+{
+	return sizeof(struct nvme_ng_ring_head) +
+		entries * sizeof(struct nvme_ng_ring_entry);
+}
+
+/* Unmap the memory of a completion ring, whose file is closed. */
+void nt_results_free(struct nt_results *results)
+{
+	if (results->head)
+		munmap(results->head, results_len(results->entries));
+}
+
+/* Memory for a completion ring, and the ring. */
 int nt_results_try(int fd, unsigned int entries, struct nt_results *results)
 {
-	size_t len = sizeof(*results->head) + entries * sizeof(*results->entry);
 	struct nvme_ng_ring ring = {
 		.size = sizeof(ring),
 		.entries = entries,
 		.entry_size = sizeof(*results->entry),
 	};
 
-	results->head = map_anonymous(len, MAP_PRIVATE);
+	results->head = map_anonymous(results_len(entries), MAP_PRIVATE);
 	results->entry = (void *)(results->head + 1);
 	results->entries = entries;
 	ring.addr = (uintptr_t)results->head;
 	if (ioctl(fd, NVME_NG_IOCTL_RING, &ring)) {
-		munmap(results->head, len);
+		nt_results_free(results);
 		return -errno;
 	}
 	results->ring = ring.ring;

@@ -47,6 +47,7 @@ int nt_limits(int fd, struct nvme_ng_limits *lim);
 struct io_uring_sqe *nt_region_put(struct nt_ring *r, int fd, __u32 op,
 				   const struct nvme_uring_cmd *cmd,
 				   __u32 region, __u32 meta_region);
+
 /**
  * struct nt_results - where the commands of arrays end
  * @head: its beginning
@@ -63,6 +64,7 @@ struct nt_results {
 
 int nt_results_try(int fd, unsigned int entries, struct nt_results *results);
 void nt_results_make(int fd, unsigned int entries, struct nt_results *results);
+void nt_results_free(struct nt_results *results);
 bool nt_results_next(struct nt_results *results, __u64 *tag, int *status);
 struct io_uring_sqe *nt_array_put(struct nt_ring *r, int fd,
 				  const struct nvme_ng_array_cmd *cmds,
